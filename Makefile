@@ -1,0 +1,35 @@
+# The front door. `make run` and `make test` need only Python 3.11, make and the package registries.
+PYTHON ?= python3.11
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: run test check bench clean
+
+run: $(READY)
+	$(BIN)/trireme demo
+
+test: check
+	$(BIN)/pytest tests/simulation tests/venues tests/cluster
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest tests/tidy tests/unit tests/scenarios tests/parity
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.run_all
+
+# uv lives in its own environment, so that `uv sync` may rebuild ours from the lock file at will.
+.venv-uv/bin/uv:
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/pip install --quiet uv==$(UV_VERSION)
+
+$(READY): pyproject.toml uv.lock .venv-uv/bin/uv
+	env -u VIRTUAL_ENV .venv-uv/bin/uv sync --frozen --quiet --python $(PYTHON)
+	touch $(READY)
+
+clean:
+	rm -rf .venv .venv-uv .venv-bench runs

@@ -1,0 +1,161 @@
+"""What venues are asked and what they answer, in one vocabulary for every venue and for the exchange machine.
+
+All are frozen. `cause_id` is the id of the intent that began the story ("" where nobody's intent did), so that one
+order's whole life can be told from the journal. Times are UTC ns, prices quote currency per base, quantities lots.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from market.records import Bar
+
+
+class OrderType(StrEnum):
+    """How an order finds its price."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP_MARKET = "stop_market"  # trigger on mark px against the position, then market
+    TAKE_PROFIT_LIMIT = "take_profit_limit"  # a reduce-only limit resting at its price
+
+
+class TimeInForce(StrEnum):
+    """How long an order lives."""
+
+    GTC = "gtc"
+    IOC = "ioc"
+    POST_ONLY = "post_only"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """One order as sent to a venue. `trigger_px` for STOP_MARKET, `limit_px` for limits; 0.0 where not used."""
+
+    client_order_id: str
+    instrument_id: str
+    side: int
+    qty_lots: int  # > 0
+    order_type: OrderType
+    limit_px: float = 0.0
+    trigger_px: float = 0.0
+    time_in_force: TimeInForce = TimeInForce.GTC
+    is_reduce_only: bool = False
+    cause_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderAccepted:
+    """The venue holds the order (resting, waiting for its trigger, or about to fill)."""
+
+    client_order_id: str
+    venue_order_id: str
+    ts_event_ns: int
+    cause_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRejected:
+    """The venue refused the order; it never rested."""
+
+    client_order_id: str
+    message: str
+    ts_event_ns: int
+    cause_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCanceled:
+    """What was left of the order is gone."""
+
+    client_order_id: str
+    venue_order_id: str
+    message: str  # "requested", "parent canceled", "sibling filled", "position closed", "ioc", ...
+    ts_event_ns: int
+    cause_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTriggered:
+    """A stop's trigger was touched; its market order follows."""
+
+    client_order_id: str
+    venue_order_id: str
+    ts_event_ns: int
+    cause_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRejected:
+    """The venue refused to cancel or modify (unknown, already filled or canceled)."""
+
+    client_order_id: str
+    message: str
+    ts_event_ns: int
+    cause_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderModified:
+    """A resting order has new terms."""
+
+    client_order_id: str
+    venue_order_id: str
+    qty_lots: int
+    limit_px: float
+    trigger_px: float
+    ts_event_ns: int
+    cause_id: str = ""
+
+
+class FillKind(IntEnum):
+    """What filled: needed to say why a trade ended."""
+
+    ORDER = 0
+    STOP = 1
+    TAKE_PROFIT = 2
+    LIQUIDATION = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """One execution of ours. `trade_id` is the venue's, unique per account: the key of deduplication."""
+
+    client_order_id: str
+    venue_order_id: str
+    trade_id: str
+    instrument_id: str
+    side: int
+    fill_px: float
+    fill_qty_lots: int  # > 0
+    fee_quote: float  # > 0 we pay
+    is_maker: bool
+    kind: int  # FillKind
+    ts_event_ns: int
+    cause_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FundingPaid:
+    """Funding settled on a position; `amount_quote` > 0 we received."""
+
+    instrument_id: str
+    qty_lots: int
+    funding_rate: float
+    index_px: float
+    amount_quote: float
+    ts_event_ns: int
+    cause_id: str = ""
+
+
+VenueEvent = (
+    OrderAccepted | OrderRejected | OrderCanceled | OrderTriggered | OrderModified | CancelRejected | Fill | FundingPaid
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BarsClosed:
+    """The bars of a group of instruments for one interval, in the group's order; published at their close."""
+
+    ts_close_ns: int
+    bars: tuple[Bar, ...]
+    cause_id: str = ""

@@ -1,0 +1,1 @@
+"""What is allowed: one rule, one file; the gate chains them."""

@@ -1,0 +1,1 @@
+"""What to hold: one idea, one file; the catalog names them."""

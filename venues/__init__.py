@@ -1,0 +1,1 @@
+"""How a venue speaks, and the exchange machine behind every simulator."""
