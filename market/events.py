@@ -1,13 +1,18 @@
 """What venues are asked and what they answer, in one vocabulary for every venue and for the exchange machine.
 
-All are frozen. `cause_id` is the id of the intent that began the story ("" where nobody's intent did), so that one
+All are frozen structs that carry their type's name, so that a codec can tell them apart and refuses wrong fields. `cause_id` is the id of the intent that began the story ("" where nobody's intent did), so that one
 order's whole life can be told from the journal. Times are UTC ns, prices quote currency per base, quantities lots.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+import msgspec
+
 from market.records import Bar
+
+
+class Event(msgspec.Struct, frozen=True, tag=True):
+    """Base of everything that is sent between machines or written to the journal."""
 
 
 class OrderType(StrEnum):
@@ -27,8 +32,7 @@ class TimeInForce(StrEnum):
     POST_ONLY = "post_only"
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRequest:
+class OrderRequest(Event, frozen=True):
     """One order as sent to a venue. `trigger_px` for STOP_MARKET, `limit_px` for limits; 0.0 where not used."""
 
     client_order_id: str
@@ -43,8 +47,7 @@ class OrderRequest:
     cause_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OrderAccepted:
+class OrderAccepted(Event, frozen=True):
     """The venue holds the order (resting, waiting for its trigger, or about to fill)."""
 
     client_order_id: str
@@ -53,8 +56,7 @@ class OrderAccepted:
     cause_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRejected:
+class OrderRejected(Event, frozen=True):
     """The venue refused the order; it never rested."""
 
     client_order_id: str
@@ -63,8 +65,7 @@ class OrderRejected:
     cause_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OrderCanceled:
+class OrderCanceled(Event, frozen=True):
     """What was left of the order is gone."""
 
     client_order_id: str
@@ -74,8 +75,7 @@ class OrderCanceled:
     cause_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OrderTriggered:
+class OrderTriggered(Event, frozen=True):
     """A stop's trigger was touched; its market order follows."""
 
     client_order_id: str
@@ -84,8 +84,7 @@ class OrderTriggered:
     cause_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRejected:
+class CancelRejected(Event, frozen=True):
     """The venue refused to cancel or modify (unknown, already filled or canceled)."""
 
     client_order_id: str
@@ -94,8 +93,7 @@ class CancelRejected:
     cause_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OrderModified:
+class OrderModified(Event, frozen=True):
     """A resting order has new terms."""
 
     client_order_id: str
@@ -116,8 +114,7 @@ class FillKind(IntEnum):
     LIQUIDATION = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
+class Fill(Event, frozen=True):
     """One execution of ours. `trade_id` is the venue's, unique per account: the key of deduplication."""
 
     client_order_id: str
@@ -134,8 +131,7 @@ class Fill:
     cause_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FundingPaid:
+class FundingPaid(Event, frozen=True):
     """Funding settled on a position; `amount_quote` > 0 we received."""
 
     instrument_id: str
@@ -152,8 +148,7 @@ VenueEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BarsClosed:
+class BarsClosed(Event, frozen=True):
     """The bars of a group of instruments for one interval, in the group's order; published at their close."""
 
     ts_close_ns: int

@@ -20,6 +20,7 @@ class Holding(NamedTuple):
     qty_lots: int
     avg_px: float
     ts_entry_ns: int
+    side: int  # of the trade: 1, -1; 0 when flat
     qty_lots_max: int
     entry_lots: int
     entry_px_lots: float
@@ -31,7 +32,7 @@ class Holding(NamedTuple):
     risk_quote: float  # what the approved entries put at risk
 
 
-HOLDING_FLAT = Holding(0, 0.0, 0, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
+HOLDING_FLAT = Holding(0, 0.0, 0, 0, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @njit(cache=True)
@@ -42,7 +43,13 @@ def get_position(holding: Holding) -> Position:
 
 @njit(cache=True)
 def apply_fill_to_holding(
-    holding: Holding, qty_lots: int, fill_px: float, fee_quote: float, risk_quote: float, lot_base: float, ts_now_ns: int
+    holding: Holding,
+    qty_lots: int,
+    fill_px: float,
+    fee_quote: float,
+    risk_quote: float,
+    lot_base: float,
+    ts_now_ns: int,
 ) -> tuple[Holding, float]:
     """Return the holding after a signed fill and the profit realized [quote], before fees.
 
@@ -58,6 +65,7 @@ def apply_fill_to_holding(
             position.qty_lots,
             position.avg_px,
             position.ts_entry_ns if position.qty_lots != 0 else holding.ts_entry_ns,
+            holding.side if holding.side != 0 else (1 if qty_lots > 0 else -1),
             max(holding.qty_lots_max, abs(position.qty_lots)),
             holding.entry_lots + (lots if is_entry else 0),
             holding.entry_px_lots + (px_lots if is_entry else 0.0),
@@ -79,6 +87,7 @@ def apply_funding_to_holding(holding: Holding, amount_quote: float) -> Holding:
         holding.qty_lots,
         holding.avg_px,
         holding.ts_entry_ns,
+        holding.side,
         holding.qty_lots_max,
         holding.entry_lots,
         holding.entry_px_lots,

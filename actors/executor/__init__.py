@@ -1,0 +1,1 @@
+"""What is sent to the venue, and what came back."""

@@ -1,0 +1,1 @@
+"""Who is told what: alerts grouped, routed, limited and repeated until someone acknowledges them."""

@@ -1,0 +1,1 @@
+"""Publishes the market, in order and checked."""

@@ -1,0 +1,1 @@
+"""Who must be running, and what is done about those who are not."""

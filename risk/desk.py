@@ -1,0 +1,403 @@
+"""The account-wide state of risk in arrays, and the steps that change it: one desk in the governor, one in each replay.
+
+The governor machine and `sweeps.replay` call these same kernels, so that what is approved live is what was tested. A
+slot is one (strategy, instrument) pair of the account; slots are ordered by instrument.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from market.arrays import read_record, write_record
+from market.events import FillKind
+from market.fills import Costs, compute_unrealized_quote
+from market.instruments import Instrument
+from market.reasons import Reason
+from market.records import Action, Intent, make_dtype
+from risk.account import ACCOUNT_RISK_NEW, apply_mark
+from risk.evidence import TradeOutcome, apply_trade_closed
+from risk.exit_tracking import decide_forced_exit
+from risk.gate import EntryRequest, decide_entry
+from risk.holding import (
+    HOLDING_FLAT,
+    Holding,
+    apply_fill_to_holding,
+    apply_funding_to_holding,
+    get_position,
+)
+from risk.limits import Limits
+from risk.state import SLOT_RISK_NEW, STRATEGY_RISK_NEW
+
+Array = np.ndarray[Any, Any]
+
+CASH, FEES, FUNDING = 0, 1, 2  # indices into Desk.money_quote
+
+
+class SlotSpec(NamedTuple):
+    """What never changes about a slot."""
+
+    lot_base: float
+    qty_lots_min: int
+    notional_min_quote: float
+    leverage_max: float
+    maintenance_margin_frac: float
+    cost_round_trip_frac: float  # fees and slippage of entry and stopped exit, of notional
+    strategy: int  # index
+    instrument: int  # index
+    venue: int  # index
+    correlation_group: int
+
+
+class SlotOrders(NamedTuple):
+    """What is approved for a slot: legs on their way (0 lots: none), and what rests to protect its position."""
+
+    reduce_lots: int  # signed
+    reduce_reason: int
+    entry_lots: int  # signed
+    entry_risk_quote: float
+    entry_stop_px: float
+    entry_take_profit_px: float
+    stop_px: float  # in force; 0.0: none
+    take_profit_px: float  # in force; 0.0: none
+
+
+SLOT_ORDERS_NONE = SlotOrders(0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+class Desk(NamedTuple):
+    """All state of one account: structured arrays, mutated in place by the functions below."""
+
+    account: Array  # AccountRisk[1]
+    strategies: Array  # StrategyRisk[strategies]
+    slots: Array  # SlotRisk[N]
+    holdings: Array  # Holding[N]
+    orders: Array  # SlotOrders[N]
+    specs: Array  # SlotSpec[N]
+    marks_px: Array  # float64[N], last close of each slot's instrument
+    money_quote: Array  # float64[3]: cash, fees paid, funding received
+    denials: Array  # int64[reasons], counts
+
+
+class SlotDecision(NamedTuple):
+    """What the governor made of one slot's intent at one close."""
+
+    reduce_lots: int
+    reduce_reason: int
+    entry_lots: int
+    stop_px: float
+    take_profit_px: float
+    risk_quote: float
+    denial: int  # Reason of the entry's denial, OK if none
+
+
+_NO_ORDERS = SlotDecision(0, 0, 0, 0.0, 0.0, 0.0, 0)
+
+
+def make_slot_specs(instruments: Sequence[Instrument], costs: Costs, strategies: int) -> list[SlotSpec]:
+    """Return the slots of `strategies` strategies over all `instruments`, ordered by instrument, then strategy.
+
+    All crypto perpetuals are one correlation group until measured otherwise: they fell together whenever it mattered.
+    """
+    venues = sorted({instrument.venue_id for instrument in instruments})
+    return [
+        SlotSpec(
+            lot_base=instrument.lot_base,
+            qty_lots_min=instrument.qty_lots_min,
+            notional_min_quote=instrument.notional_min_quote,
+            leverage_max=instrument.leverage_max,
+            maintenance_margin_frac=instrument.maintenance_margin_frac,
+            cost_round_trip_frac=2.0 * (costs.fee_taker_bps + costs.slippage_bps) * 1e-4,
+            strategy=strategy,
+            instrument=index,
+            venue=venues.index(instrument.venue_id),
+            correlation_group=0,
+        )
+        for index, instrument in enumerate(instruments)
+        for strategy in range(strategies)
+    ]
+
+
+def make_desk(specs: list[SlotSpec], strategies: int, cash_quote: float) -> Desk:
+    """Return the desk of a new account with `cash_quote` [quote] and no history."""
+    count = len(specs)
+
+    def filled(value: tuple[Any, ...], length: int) -> Array:
+        array = np.zeros(length, make_dtype(type(value)))
+        for index in range(length):
+            write_record(array, index, value)
+        return array
+
+    spec_array = np.zeros(count, make_dtype(SlotSpec))
+    for index, spec in enumerate(specs):
+        write_record(spec_array, index, spec)
+    return Desk(
+        account=filled(ACCOUNT_RISK_NEW, 1),
+        strategies=filled(STRATEGY_RISK_NEW, strategies),
+        slots=filled(SLOT_RISK_NEW, count),
+        holdings=filled(HOLDING_FLAT, count),
+        orders=filled(SLOT_ORDERS_NONE, count),
+        specs=spec_array,
+        marks_px=np.zeros(count),
+        money_quote=np.array([cash_quote, 0.0, 0.0]),
+        denials=np.zeros(max(Reason) + 1, np.int64),
+    )
+
+
+@njit(cache=True)
+def apply_funding_to_desk(desk: Desk, slot: int, amount_quote: float) -> None:
+    """Book funding received (> 0) or paid (< 0) by a slot's position."""
+    desk.money_quote[CASH] = desk.money_quote[CASH] + amount_quote
+    desk.money_quote[FUNDING] = desk.money_quote[FUNDING] + amount_quote
+    holding = read_record(desk.holdings, slot, HOLDING_FLAT)
+    write_record(desk.holdings, slot, apply_funding_to_holding(holding, amount_quote))
+
+
+@njit(cache=True)
+def apply_fill_to_desk(
+    desk: Desk, limits: Limits, slot: int, qty_lots: int, fill_px: float, fee_quote: float, kind: int, ts_now_ns: int
+) -> tuple[bool, int, Holding]:
+    """Book one signed fill of a slot; feed the risk evidence when it closes the trade.
+
+    Returns (is_closed, exit Reason, tally): the tally is that of the closed trade, or of the one still open.
+    """
+    orders = desk.orders[slot]
+    holding = read_record(desk.holdings, slot, HOLDING_FLAT)
+    lot_base = desk.specs[slot].lot_base
+    is_entry = kind == FillKind.ORDER.value and holding.qty_lots * qty_lots >= 0
+    risk_quote = 0.0
+    reason = orders.reduce_reason
+    if is_entry:
+        risk_quote = orders.entry_risk_quote * (qty_lots / orders.entry_lots)
+        orders.entry_risk_quote = orders.entry_risk_quote - risk_quote
+        orders.entry_lots -= qty_lots
+        orders.stop_px = orders.entry_stop_px
+        orders.take_profit_px = orders.entry_take_profit_px
+    elif kind == FillKind.ORDER.value:
+        orders.reduce_lots -= qty_lots
+    elif kind == FillKind.STOP.value:
+        reason = Reason.STOP.value
+    elif kind == FillKind.TAKE_PROFIT.value:
+        reason = Reason.TAKE_PROFIT.value
+    else:
+        reason = Reason.LIQUIDATION.value
+    tally, pnl_quote = apply_fill_to_holding(holding, qty_lots, fill_px, fee_quote, risk_quote, lot_base, ts_now_ns)
+    desk.money_quote[CASH] = desk.money_quote[CASH] + pnl_quote
+    desk.money_quote[CASH] = desk.money_quote[CASH] - fee_quote
+    desk.money_quote[FEES] = desk.money_quote[FEES] + fee_quote
+    if tally.qty_lots != 0:
+        write_record(desk.holdings, slot, tally)
+        return False, reason, tally
+    write_record(desk.holdings, slot, HOLDING_FLAT)
+    orders.stop_px = 0.0
+    orders.take_profit_px = 0.0
+    orders.reduce_lots = 0
+    if limits.enabled:
+        _learn_from_trade(desk, limits, slot, tally, reason, ts_now_ns)
+    return True, reason, tally
+
+
+@njit(cache=True)
+def _learn_from_trade(desk: Desk, limits: Limits, slot: int, tally: Holding, reason: int, ts_now_ns: int) -> None:
+    # A liquidation is the worst of stops, so that it cools down the slot as a stop does.
+    was_stop = reason == Reason.STOP.value or reason == Reason.LIQUIDATION.value
+    outcome = TradeOutcome(tally.pnl_quote, tally.risk_quote, was_stop)
+    strategy_index = desk.specs[slot].strategy
+    strategy, slot_risk = apply_trade_closed(
+        read_record(desk.strategies, strategy_index, STRATEGY_RISK_NEW),
+        read_record(desk.slots, slot, SLOT_RISK_NEW),
+        limits,
+        outcome,
+        ts_now_ns,
+    )
+    write_record(desk.strategies, strategy_index, strategy)
+    write_record(desk.slots, slot, slot_risk)
+
+
+@njit(cache=True)
+def clear_entry(desk: Desk, slot: int) -> None:
+    """Forget an approved entry that the venue refused or canceled."""
+    desk.orders[slot].entry_lots = 0
+    desk.orders[slot].entry_risk_quote = 0.0
+
+
+@njit(cache=True)
+def compute_equity_quote(desk: Desk) -> float:
+    """Return cash plus the open profit of all slots at `marks_px` [quote], summed in slot order."""
+    equity_quote = desk.money_quote[CASH]
+    for slot in range(len(desk.holdings)):
+        holding = desk.holdings[slot]
+        if holding.qty_lots != 0:
+            equity_quote += compute_unrealized_quote(
+                holding.qty_lots, holding.avg_px, desk.specs[slot].lot_base, desk.marks_px[slot]
+            )
+    return equity_quote
+
+
+@njit(cache=True)
+def mark_desk(desk: Desk, limits: Limits, equity_quote: float, ts_now_ns: int) -> None:
+    """Note the account's equity [quote] at a close: roll the day, look at the daily loss."""
+    account = apply_mark(read_record(desk.account, 0, ACCOUNT_RISK_NEW), limits, equity_quote, ts_now_ns)
+    write_record(desk.account, 0, account)
+
+
+@njit(cache=True)
+def _make_request(desk: Desk, slot: int, intent: Intent, qty_lots_now: int, quality: int) -> EntryRequest:
+    # Everything held counts, and so do entries approved but not yet filled; what only this slot's own reducing leg
+    # frees is free.
+    spec = desk.specs[slot]
+    notional_instrument = notional_venue = notional_account = notional_net = notional_correlated = 0.0
+    positions_open = 0
+    is_owned_by_other = 0
+    side = 1 if intent.target_frac > 0.0 else -1
+    for other in range(len(desk.holdings)):
+        other_spec = desk.specs[other]
+        lots = desk.holdings[other].qty_lots + desk.orders[other].entry_lots
+        if other == slot:
+            lots = qty_lots_now
+        if lots == 0:
+            continue
+        notional = lots * other_spec.lot_base * desk.marks_px[other]
+        positions_open += 1
+        notional_account += abs(notional)
+        notional_net += notional
+        if other_spec.instrument == spec.instrument:
+            notional_instrument += abs(notional)
+            if other_spec.strategy != spec.strategy:
+                is_owned_by_other = 1
+        if other_spec.venue == spec.venue:
+            notional_venue += abs(notional)
+        if other_spec.correlation_group == spec.correlation_group and notional * side > 0.0:
+            notional_correlated += abs(notional)
+    return EntryRequest(
+        side=side,
+        target_frac=intent.target_frac,
+        decision_px=desk.marks_px[slot],
+        stop_distance_px=intent.stop_distance_px,
+        take_profit_distance_px=intent.take_profit_distance_px,
+        qty_lots_now=qty_lots_now,
+        lot_base=spec.lot_base,
+        qty_lots_min=spec.qty_lots_min,
+        notional_min_quote=spec.notional_min_quote,
+        leverage_max=spec.leverage_max,
+        cost_round_trip_frac=spec.cost_round_trip_frac,
+        quality=quality,
+        is_owned_by_other=is_owned_by_other,
+        notional_instrument_quote=notional_instrument,
+        notional_venue_quote=notional_venue,
+        notional_account_quote=notional_account,
+        notional_net_quote=notional_net,
+        notional_correlated_quote=notional_correlated,
+        positions_open=positions_open,
+    )
+
+
+@njit(cache=True)
+def compute_reduce_lots(target_frac: float, qty_lots: int, equity_quote: float, px: float, lot_base: float) -> int:
+    """Return the signed lots that a target takes off a position: all of it when the target is flat or opposite.
+
+    >>> compute_reduce_lots(0.5, 10, 1000.0, 100.0, 1.0), compute_reduce_lots(-1.0, 10, 1000.0, 100.0, 1.0)
+    (-5, -10)
+    """
+    if qty_lots == 0:
+        return 0
+    if target_frac * qty_lots <= 0.0:
+        return -qty_lots
+    wanted_lots = int(abs(target_frac) * equity_quote / (px * lot_base) + 1e-9)
+    if wanted_lots >= abs(qty_lots):
+        return 0
+    return wanted_lots - qty_lots if qty_lots > 0 else -wanted_lots - qty_lots
+
+
+@njit(cache=True)
+def has_order_in_flight(desk: Desk, slot: int) -> bool:
+    """Return whether a leg of the slot is approved and not yet filled or refused."""
+    return desk.orders[slot].reduce_lots != 0 or desk.orders[slot].entry_lots != 0
+
+
+@njit(cache=True)
+def decide_slot(desk: Desk, limits: Limits, slot: int, intent: Intent, quality: int, ts_now_ns: int) -> SlotDecision:
+    """Turn one slot's intent into approved legs, or into a denial; both are booked on the desk.
+
+    Reducing is always allowed. A forced exit goes before the intent. A denied entry still lets the reducing leg of a
+    reversal pass. Under risk a position is not added to: one trade, one risk.
+    """
+    position = get_position(read_record(desk.holdings, slot, HOLDING_FLAT))
+    account = read_record(desk.account, 0, ACCOUNT_RISK_NEW)
+    if position.qty_lots != 0 and limits.enabled and not has_order_in_flight(desk, slot):
+        forced = decide_forced_exit(account, limits, position, ts_now_ns)
+        if forced != Reason.OK.value:
+            return _approve(desk, slot, SlotDecision(-position.qty_lots, forced, 0, 0.0, 0.0, 0.0, 0))
+    if intent.action != Action.TARGET.value:
+        return _NO_ORDERS
+    if has_order_in_flight(desk, slot):
+        return _deny(desk, Reason.ORDER_IN_FLIGHT.value, 0, 0)
+    reduce_lots = compute_reduce_lots(
+        intent.target_frac, position.qty_lots, account.equity_quote, desk.marks_px[slot], desk.specs[slot].lot_base
+    )
+    qty_lots_now = position.qty_lots + reduce_lots
+    reduce_reason = intent.reason if intent.target_frac == 0.0 else Reason.REVERSAL.value
+    if intent.target_frac == 0.0 or qty_lots_now * reduce_lots < 0:
+        return _approve(desk, slot, SlotDecision(reduce_lots, reduce_reason, 0, 0.0, 0.0, 0.0, 0))
+    if limits.enabled and qty_lots_now != 0:
+        return _deny(desk, Reason.POSITION_OPEN.value, 0, 0)
+    request = _make_request(desk, slot, intent, qty_lots_now, quality)
+    strategy_index = desk.specs[slot].strategy
+    account, strategy, slot_risk, approval = decide_entry(
+        account,
+        read_record(desk.strategies, strategy_index, STRATEGY_RISK_NEW),
+        read_record(desk.slots, slot, SLOT_RISK_NEW),
+        limits,
+        request,
+        ts_now_ns,
+    )
+    write_record(desk.account, 0, account)
+    write_record(desk.strategies, strategy_index, strategy)
+    write_record(desk.slots, slot, slot_risk)
+    if approval.qty_lots == 0:
+        denied = _deny(desk, approval.reason, reduce_lots, reduce_reason)
+        return _approve(desk, slot, denied)
+    return _approve(
+        desk,
+        slot,
+        SlotDecision(
+            reduce_lots,
+            reduce_reason,
+            approval.qty_lots,
+            approval.stop_px,
+            approval.take_profit_px,
+            approval.risk_quote,
+            0,
+        ),
+    )
+
+
+@njit(cache=True)
+def _deny(desk: Desk, reason: int, reduce_lots: int, reduce_reason: int) -> SlotDecision:
+    desk.denials[reason] += 1
+    return SlotDecision(reduce_lots, reduce_reason, 0, 0.0, 0.0, 0.0, reason)
+
+
+@njit(cache=True)
+def _approve(desk: Desk, slot: int, decision: SlotDecision) -> SlotDecision:
+    orders = desk.orders[slot]
+    orders.reduce_lots = decision.reduce_lots
+    orders.reduce_reason = decision.reduce_reason
+    orders.entry_lots = decision.entry_lots
+    orders.entry_risk_quote = decision.risk_quote
+    orders.entry_stop_px = decision.stop_px
+    orders.entry_take_profit_px = decision.take_profit_px
+    return decision
+
+
+@njit(cache=True)
+def decide_stop_move(desk: Desk, slot: int, stop_px: float) -> int:
+    """Book a tighter stop for an open position and return OK, or the Reason why it stays as it is."""
+    qty_lots = desk.holdings[slot].qty_lots
+    in_force_px = desk.orders[slot].stop_px
+    if qty_lots == 0 or in_force_px <= 0.0 or not (stop_px - in_force_px) * qty_lots > 0.0:
+        desk.denials[Reason.STOP_NOT_TIGHTER.value] += 1
+        return Reason.STOP_NOT_TIGHTER.value
+    desk.orders[slot].stop_px = stop_px
+    return Reason.OK.value
