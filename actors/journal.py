@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
-from actors.messages import encode
-
 WRITER_SEQ_NONE = 0  # the number before a writer's first record in an epoch
 
 
@@ -64,7 +62,9 @@ class JournalWriter:
     records may be appended again; the ledger takes each number once.
     """
 
-    def __init__(self, writer: str, epoch: int, writer_seq: int = WRITER_SEQ_NONE) -> None:
+    def __init__(
+        self, writer: str, epoch: int, encode: Callable[[Any], bytes], writer_seq: int = WRITER_SEQ_NONE
+    ) -> None:
         if not writer:
             raise ValueError("writer is empty: give the actor's name")
         if epoch < 1 or writer_seq < 0:
@@ -72,6 +72,7 @@ class JournalWriter:
         self.writer = writer
         self.epoch = epoch
         self.writer_seq = writer_seq
+        self._encode = encode  # actors.messages.encode
 
     def __repr__(self) -> str:
         return f"JournalWriter({self.writer!r}, epoch={self.epoch}, writer_seq={self.writer_seq})"
@@ -85,7 +86,7 @@ class JournalWriter:
         return self._record(message, ts_now_ns, Role.NOTE)
 
     def _record(self, message: Any, ts_now_ns: int, role: Role) -> JournalRecord:
-        payload = encode(message)  # before the number is taken: a message that cannot be encoded leaves no gap
+        payload = self._encode(message)  # before the number is taken: a message that cannot be encoded leaves no gap
         self.writer_seq += 1
         kind, cause_id = type(message).__name__, message.cause_id
         return JournalRecord(self.writer, self.epoch, self.writer_seq, ts_now_ns, role.value, kind, cause_id, payload)

@@ -1,9 +1,9 @@
 """What the actors say to each other, what machines ask their shells to do, and the bytes of both.
 
 Every message is a frozen struct tagged with its type's name. Within one interval the actors speak in this order:
-`BarsClosed` (feed) -> `AccountUpdate` (executor) -> `Decisions` (strategists) -> `Approvals` (governor). Each of the four
-carries the close it belongs to, which is its watermark: no machine takes a step for a close before it holds every
-message of that close that the step depends on. An unknown position is never traded on.
+`BarsClosed` (feed) -> `AccountUpdate` (executor) -> `Decisions` (strategists) -> `Approvals` (governor). Each of the
+four carries the close it belongs to, which is its watermark: no machine takes a step for a close before it holds
+every message of that close that the step depends on. An unknown position is never traded on.
 """
 
 from enum import StrEnum
@@ -36,10 +36,21 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+class OrderPart(StrEnum):
+    """Which part of an intent an order is."""
+
+    REDUCE = "reduce"
+    ENTRY = "entry"
+    STOP = "stop"
+    TAKE_PROFIT = "take_profit"
+    NONE = "none"  # funding, liquidation, orders of nobody
+
+
 class Booked(Event, frozen=True):
-    """A venue event and the slot it belongs to; slot -1: nobody's order."""
+    """A venue event, the slot and the part of the intent it belongs to; slot -1: nobody's."""
 
     slot: int
+    part: OrderPart
     event: VenueEvent
 
 

@@ -223,6 +223,12 @@ def clear_entry(desk: Desk, slot: int) -> None:
 
 
 @njit(cache=True)
+def clear_reduce(desk: Desk, slot: int) -> None:
+    """Forget an approved reducing leg that the venue refused or canceled: the slot may decide again."""
+    desk.orders[slot].reduce_lots = 0
+
+
+@njit(cache=True)
 def compute_equity_quote(desk: Desk) -> float:
     """Return cash plus the open profit of all slots at `marks_px` [quote], summed in slot order."""
     equity_quote = desk.money_quote[CASH]

@@ -1,0 +1,332 @@
+"""The executor: turns approvals into venue orders, follows them to their end, and says what the account is.
+
+An order is sent once, under an id that derives from its intent. What the venue did not answer is unknown, and is asked
+for by that id; it is never sent again. A position whose stop does not rest at the venue in time is flattened.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from actors.governor.machine import make_digest
+from actors.messages import (
+    AccountUpdate,
+    Alert,
+    Approvals,
+    BarsClosed,
+    Booked,
+    Instruction,
+    Message,
+    OrderApproved,
+    OrderPart,
+    OutcomeUnknown,
+    Protection,
+    Record,
+    Send,
+    Severity,
+    StopMoveApproved,
+    Tick,
+    VenueReported,
+)
+from actors.plan import Plan, make_client_order_id
+from market.events import (
+    Event,
+    Fill,
+    FundingPaid,
+    OrderAccepted,
+    OrderCanceled,
+    OrderModified,
+    OrderRejected,
+    OrderRequest,
+    OrderType,
+    VenueEvent,
+)
+from market.reasons import Reason
+
+STOP_CONFIRM_MAX_NS = 2_000_000_000  # a position may live this long without a resting stop
+
+
+class SubmitOrders(Event, frozen=True):
+    """Instruction: send these orders; as a group, the first is the parent of the rest."""
+
+    requests: tuple[OrderRequest, ...]
+
+
+class ModifyStop(Event, frozen=True):
+    """Instruction: move a resting stop."""
+
+    client_order_id: str
+    trigger_px: float
+
+
+class QueryOrder(Event, frozen=True):
+    """Instruction: ask the venue what became of an order."""
+
+    client_order_id: str
+
+
+class AdvanceVenue(Event, frozen=True):
+    """Instruction to a paper venue: these bars have closed."""
+
+    bars: BarsClosed
+
+
+VenueInstruction = SubmitOrders | ModifyStop | QueryOrder | AdvanceVenue
+
+
+@dataclass(slots=True)
+class _Order:
+    slot: int
+    part: OrderPart
+    cause_id: str
+    qty_leaves_lots: int
+    trigger_px: float = 0.0
+    limit_px: float = 0.0
+    is_unknown: bool = False
+
+
+class ExecutorMachine:
+    """One account at one venue.
+
+    Invariants: a client order id is sent at most once; a trade id is booked at most once; the sum of booked fills is
+    the position, and is compared with the venue's own after each close.
+    """
+
+    def __init__(self, plan: Plan, epoch: int) -> None:
+        self._plan = plan
+        self._epoch = epoch
+        self._slots_by_instrument = {
+            instrument.instrument_id: tuple(plan.find_slot(strategy, index) for strategy in range(len(plan.strategies)))
+            for index, instrument in enumerate(plan.instruments)
+        }
+        self._orders: dict[str, _Order] = {}  # those that have not ended
+        self._sent_ids: set[str] = set()  # every id ever used
+        self._resting: dict[tuple[int, OrderPart], str] = {}  # the orders that protect a slot
+        self._trade_ids: set[str] = set()
+        self._qty_lots = [0] * (len(plan.instruments) * len(plan.strategies))
+        self._ts_naked_ns: dict[int, int] = {}  # slot -> since when its position has no resting stop
+        self._bars: deque[BarsClosed] = deque()
+        self._booked: list[Booked] = []
+        self._ts_approved_ns = -1  # -1: nothing has closed yet, the first bars need no approval before them
+        self._ts_advanced_ns = 0
+
+    def handle(self, event: Message, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
+        """Take bars, approvals, or what the venue answered."""
+        instructions: list[Instruction | VenueInstruction] = []
+        match event:
+            case BarsClosed():
+                if event.ts_close_ns > self._ts_advanced_ns:
+                    self._bars.append(event)
+            case Approvals():
+                if event.ts_close_ns > self._ts_approved_ns:
+                    instructions += self._take_approvals(event, ts_now_ns)
+            case VenueReported():
+                instructions += self._take_report(event, ts_now_ns)
+            case OutcomeUnknown():
+                self._orders[event.client_order_id].is_unknown = True
+                instructions.append(QueryOrder(event.client_order_id))
+            case Tick():
+                instructions += self._flatten_naked(ts_now_ns)
+            case _:
+                raise TypeError(f"no handler for {type(event).__name__}")
+        if self._bars and self._ts_approved_ns in (-1, self._ts_advanced_ns):
+            bars = self._bars.popleft()
+            self._ts_advanced_ns = bars.ts_close_ns
+            self._ts_approved_ns = max(self._ts_approved_ns, 0)
+            instructions.append(AdvanceVenue(bars))
+        return instructions
+
+    def _take_approvals(self, event: Approvals, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
+        self._ts_approved_ns = event.ts_close_ns
+        instructions: list[Instruction | VenueInstruction] = []
+        for move in event.stop_moves:
+            instructions += self._move_stop(move)
+        for approved in event.orders:
+            refusal = self._check_approval(approved, ts_now_ns)
+            if refusal is not None:
+                text = f"order of intent {approved.intent_id} leg {approved.leg} refused: {refusal.name}"
+                alert = Alert(
+                    Severity.CRITICAL, f"executor.refused.{refusal.name}", text, ts_now_ns, approved.intent_id
+                )
+                rejected = OrderRejected("", refusal.name, ts_now_ns, approved.intent_id)
+                part = OrderPart.REDUCE if approved.leg == 0 else OrderPart.ENTRY
+                self._booked.append(Booked(approved.slot, part, rejected))
+                instructions += [Record(alert), Send(("herald",), alert)]
+                continue
+            requests = self._make_requests(approved)
+            instructions += [Record(request, is_awaited=True) for request in requests]
+            instructions.append(SubmitOrders(requests))
+        return instructions
+
+    def _check_approval(self, approved: OrderApproved, ts_now_ns: int) -> Reason | None:
+        digest = make_digest(
+            approved.intent_id,
+            approved.leg,
+            approved.instrument_id,
+            approved.side,
+            approved.qty_lots,
+            approved.stop_px,
+            approved.take_profit_px,
+            approved.epoch,
+            approved.ts_expiry_ns,
+        )
+        if digest != approved.digest:
+            return Reason.APPROVAL_ALTERED
+        if approved.epoch != self._epoch:
+            return Reason.LEASE_EXPIRED
+        if ts_now_ns > approved.ts_expiry_ns:
+            return Reason.APPROVAL_EXPIRED
+        part = OrderPart.REDUCE if approved.leg == 0 else OrderPart.ENTRY
+        if make_client_order_id(approved.intent_id, part) in self._sent_ids:
+            return Reason.DUPLICATE_INTENT
+        return None
+
+    def _make_requests(self, approved: OrderApproved) -> tuple[OrderRequest, ...]:
+        part = OrderPart.REDUCE if approved.leg == 0 else OrderPart.ENTRY
+        requests = [self._make_request(approved, part, approved.side, OrderType.MARKET)]
+        if approved.stop_px > 0.0:
+            requests.append(self._make_request(approved, OrderPart.STOP, -approved.side, OrderType.STOP_MARKET))
+        if approved.take_profit_px > 0.0:
+            requests.append(
+                self._make_request(approved, OrderPart.TAKE_PROFIT, -approved.side, OrderType.TAKE_PROFIT_LIMIT)
+            )
+        return tuple(requests)
+
+    def _make_request(self, approved: OrderApproved, part: OrderPart, side: int, kind: OrderType) -> OrderRequest:
+        request = OrderRequest(
+            client_order_id=make_client_order_id(approved.intent_id, part),
+            instrument_id=approved.instrument_id,
+            side=side,
+            qty_lots=approved.qty_lots,
+            order_type=kind,
+            limit_px=approved.take_profit_px if part is OrderPart.TAKE_PROFIT else 0.0,
+            trigger_px=approved.stop_px if part is OrderPart.STOP else 0.0,
+            is_reduce_only=part is not OrderPart.ENTRY,
+            cause_id=approved.intent_id,
+        )
+        self._note_sent(request, approved.slot, part)
+        return request
+
+    def _note_sent(self, request: OrderRequest, slot: int, part: OrderPart) -> None:
+        order = _Order(slot, part, request.cause_id, request.qty_lots, request.trigger_px, request.limit_px)
+        self._orders[request.client_order_id] = order
+        self._sent_ids.add(request.client_order_id)
+
+    def _find_resting(self, slot: int, part: OrderPart) -> _Order | None:
+        client_order_id = self._resting.get((slot, part))
+        return None if client_order_id is None else self._orders[client_order_id]
+
+    def _end(self, client_order_id: str, order: _Order) -> None:
+        del self._orders[client_order_id]
+        if self._resting.get((order.slot, order.part)) == client_order_id:
+            del self._resting[order.slot, order.part]
+
+    def _move_stop(self, move: StopMoveApproved) -> list[Instruction | VenueInstruction]:
+        client_order_id = self._resting.get((move.slot, OrderPart.STOP))
+        if client_order_id is None or move.epoch != self._epoch:
+            return []
+        return [ModifyStop(client_order_id, move.stop_px)]
+
+    def _take_report(self, report: VenueReported, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
+        instructions: list[Instruction | VenueInstruction] = []
+        for event in report.events:
+            booked = self._book(event)
+            if booked is not None:
+                self._booked.append(booked)
+                instructions.append(Record(event))
+        if report.ts_close_ns == 0:
+            return instructions
+        instructions += self._reconcile(report, ts_now_ns)
+        protections = tuple(
+            self._make_protection(slot) for slot, qty_lots in enumerate(self._qty_lots) if qty_lots != 0
+        )
+        update = AccountUpdate(report.ts_close_ns, tuple(self._booked), protections)
+        self._booked = []
+        return [*instructions, Send(("governor", "strategist"), update)]
+
+    def _make_protection(self, slot: int) -> Protection:
+        stop = self._find_resting(slot, OrderPart.STOP)
+        take_profit = self._find_resting(slot, OrderPart.TAKE_PROFIT)
+        return Protection(slot, stop.trigger_px if stop else 0.0, take_profit.limit_px if take_profit else 0.0)
+
+    def _book(self, event: VenueEvent) -> Booked | None:
+        if isinstance(event, FundingPaid):
+            return Booked(self._find_owner(event.instrument_id), OrderPart.NONE, event)
+        order = self._orders.get(event.client_order_id)
+        if isinstance(event, Fill):
+            return self._book_fill(event, order)
+        if order is None:
+            return Booked(-1, OrderPart.NONE, event)
+        order.is_unknown = False
+        match event:
+            case OrderAccepted():
+                if order.part in (OrderPart.STOP, OrderPart.TAKE_PROFIT):
+                    self._resting[order.slot, order.part] = event.client_order_id
+            case OrderModified():
+                order.trigger_px = event.trigger_px
+            case OrderCanceled() | OrderRejected():
+                self._end(event.client_order_id, order)
+            case _:
+                pass
+        return Booked(order.slot, order.part, event)
+
+    def _book_fill(self, fill: Fill, order: _Order | None) -> Booked | None:
+        if fill.trade_id in self._trade_ids:
+            return None
+        self._trade_ids.add(fill.trade_id)
+        slot = order.slot if order is not None else self._find_owner(fill.instrument_id)
+        if slot >= 0:
+            self._qty_lots[slot] += fill.side * fill.fill_qty_lots
+        if order is None:
+            return Booked(slot, OrderPart.NONE, fill)
+        order.qty_leaves_lots -= fill.fill_qty_lots
+        order.is_unknown = False
+        if order.qty_leaves_lots <= 0:
+            self._end(fill.client_order_id, order)
+        return Booked(slot, order.part, fill)
+
+    def _find_owner(self, instrument_id: str) -> int:
+        # An instrument has at most one owner: the risk gate sees to it.
+        slots = self._slots_by_instrument.get(instrument_id, ())
+        held = [slot for slot in slots if self._qty_lots[slot] != 0]
+        return held[0] if held else -1
+
+    def _reconcile(self, report: VenueReported, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
+        theirs = dict(report.positions)
+        instructions: list[Instruction | VenueInstruction] = []
+        for instrument_id, slots in self._slots_by_instrument.items():
+            ours_lots = sum(self._qty_lots[slot] for slot in slots)
+            theirs_lots = theirs.get(instrument_id, 0)
+            if ours_lots != theirs_lots:
+                text = f"{instrument_id}: our fills make {ours_lots} lots, the venue holds {theirs_lots}"
+                alert = Alert(Severity.CRITICAL, f"executor.position.{instrument_id}", text, ts_now_ns)
+                instructions += [Record(alert), Send(("herald",), alert)]
+        for slot, qty_lots in enumerate(self._qty_lots):
+            if qty_lots == 0 or self._find_resting(slot, OrderPart.STOP) is not None or not self._plan.limits.enabled:
+                self._ts_naked_ns.pop(slot, None)
+            else:
+                self._ts_naked_ns.setdefault(slot, ts_now_ns)
+        return instructions + self._flatten_naked(ts_now_ns)
+
+    def _flatten_naked(self, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
+        instructions: list[Instruction | VenueInstruction] = []
+        for slot, since_ns in list(self._ts_naked_ns.items()):
+            if ts_now_ns - since_ns < STOP_CONFIRM_MAX_NS:
+                continue
+            del self._ts_naked_ns[slot]
+            instrument_id = self._plan.get_instrument(slot).instrument_id
+            side = -1 if self._qty_lots[slot] > 0 else 1
+            cause_id = make_client_order_id(f"{instrument_id}|{since_ns}", "naked")[2:]
+            request = OrderRequest(
+                make_client_order_id(cause_id, OrderPart.REDUCE),
+                instrument_id,
+                side,
+                abs(self._qty_lots[slot]),
+                OrderType.MARKET,
+                is_reduce_only=True,
+                cause_id=cause_id,
+            )
+            self._note_sent(request, slot, OrderPart.REDUCE)
+            text = f"{instrument_id}: position of {self._qty_lots[slot]} lots has no resting stop and is flattened"
+            alert = Alert(Severity.CRITICAL, f"executor.naked.{instrument_id}", text, ts_now_ns, cause_id)
+            instructions += [Record(alert), Send(("herald",), alert), Record(request, True), SubmitOrders((request,))]
+        return instructions

@@ -1,0 +1,61 @@
+"""What trades, where, under which limits: the part of the settings that every actor of one account shares."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from market.fills import Costs
+from market.instruments import Instrument
+from risk.desk import SlotSpec, make_slot_specs
+from risk.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyPlan:
+    """One strategy and its parameters; `params` is the kernels' record."""
+
+    name: str
+    params: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One account: every strategy trades every instrument. Slots are ordered by instrument, then strategy."""
+
+    instruments: tuple[Instrument, ...]
+    strategies: tuple[StrategyPlan, ...]
+    limits: Limits
+    costs: Costs
+    equity_start_quote: float
+    interval_ns: int
+    approval_valid_intervals: int = 1
+
+    def make_specs(self) -> list[SlotSpec]:
+        """Return the specs of all slots, in slot order."""
+        return make_slot_specs(self.instruments, self.costs, len(self.strategies))
+
+    def find_slot(self, strategy: int, instrument: int) -> int:
+        """Return the slot of a strategy's index and an instrument's index."""
+        return instrument * len(self.strategies) + strategy
+
+    def get_instrument(self, slot: int) -> Instrument:
+        """Return the instrument of a slot."""
+        return self.instruments[slot // len(self.strategies)]
+
+
+def make_intent_id(strategy_name: str, instrument_id: str, ts_close_ns: int) -> str:
+    """Return the id of a decision, 32 hex digits: the same decision gives the same id, always.
+
+    >>> make_intent_id("momentum_sar", "BTC-PERP.BINANCE", 900)
+    '5ddf9e4dee9ad82a9c64c97fb5bd0ae5'
+    """
+    return _hash(f"{strategy_name}|{instrument_id}|{ts_close_ns}")
+
+
+def make_client_order_id(intent_id: str, part: str) -> str:
+    """Return the client order id of one part ("reduce", "entry", "stop", "take_profit") of an intent: 0x + 32 hex."""
+    return "0x" + _hash(f"{intent_id}|{part}")
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,120 @@
+"""The strategist: observes each close, trails its stops, decides what to hold. It knows positions only from the venue."""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from actors.messages import AccountUpdate, BarsClosed, Decisions, Instruction, Message, Send, SlotIntent, StopWish
+from actors.plan import Plan, make_intent_id
+from market.events import Fill, FillKind
+from market.fills import apply_fill
+from market.reasons import Reason
+from market.records import POSITION_FLAT, Action, Bar, Intent, Position
+from risk.stops import StopState, apply_trailing
+from strategies.catalog import decide, new_state, observe
+
+
+@dataclass(slots=True)
+class _Slot:
+    instrument: int
+    lot_base: float
+    observed: Any
+    position: Position = POSITION_FLAT
+    stop_px: float = 0.0
+    best_px: float = 0.0
+
+
+class StrategistMachine:
+    """One strategy over the account's instruments.
+
+    Invariants: closes are decided in order and once; a close is decided only when its bars and the account's update
+    of the same close are both here. A message of a close already decided is a repeat and changes nothing.
+    """
+
+    def __init__(self, plan: Plan, strategy: int) -> None:
+        self._plan = plan
+        self._strategy = strategy
+        self._name = plan.strategies[strategy].name
+        self._params = plan.strategies[strategy].params
+        self._slots = {
+            plan.find_slot(strategy, index): _Slot(index, instrument.lot_base, new_state(self._params))
+            for index, instrument in enumerate(plan.instruments)
+        }
+        self._bars: deque[BarsClosed] = deque()
+        self._updates: deque[AccountUpdate] = deque()
+        self._ts_decided_ns = 0
+
+    def handle(self, event: Message, ts_now_ns: int) -> list[Instruction]:
+        """Take bars or an account update; decide every close that is complete."""
+        match event:
+            case BarsClosed():
+                if event.ts_close_ns > self._ts_decided_ns:
+                    self._bars.append(event)
+            case AccountUpdate():
+                if event.ts_close_ns > self._ts_decided_ns:
+                    self._updates.append(event)
+            case _:
+                raise TypeError(f"no handler for {type(event).__name__}")
+        instructions: list[Instruction] = []
+        while self._bars and self._updates:
+            bars, update = self._bars.popleft(), self._updates.popleft()
+            assert bars.ts_close_ns == update.ts_close_ns, (bars.ts_close_ns, update.ts_close_ns)
+            self._ts_decided_ns = bars.ts_close_ns
+            self._book(update)
+            instructions.append(Send(("governor",), self._decide(bars)))
+        return instructions
+
+    def _book(self, update: AccountUpdate) -> None:
+        for booked in update.booked:
+            slot = self._slots.get(booked.slot)
+            if slot is None or not isinstance(booked.event, Fill):
+                continue
+            fill = booked.event
+            is_entry = fill.kind == FillKind.ORDER and slot.position.qty_lots * fill.side >= 0
+            slot.position, _ = apply_fill(
+                slot.position, fill.side * fill.fill_qty_lots, fill.fill_px, slot.lot_base, fill.ts_event_ns
+            )
+            if is_entry:
+                slot.best_px = slot.position.avg_px
+        for slot in self._slots.values():
+            slot.stop_px = 0.0
+        for protection in update.protections:
+            if protection.slot in self._slots:
+                self._slots[protection.slot].stop_px = protection.stop_px
+
+    def _decide(self, closed: BarsClosed) -> Decisions:
+        intents: list[SlotIntent] = []
+        wishes: list[StopWish] = []
+        for index, slot in self._slots.items():
+            bar = closed.bars[slot.instrument]
+            slot.observed, features = observe(slot.observed, self._params, bar)
+            if self._plan.limits.enabled and slot.position.qty_lots != 0 and slot.stop_px > 0.0:
+                wishes.extend(self._trail(index, slot, bar))
+            intent = decide(features, self._params, slot.position, closed.ts_close_ns)
+            if self._is_breached(slot, bar) and intent.action == Action.HOLD:
+                intent = Intent(Action.TARGET.value, 0.0, 0.0, 0.0, Reason.STOP.value)
+            if intent.action != Action.HOLD:
+                instrument_id = self._plan.instruments[slot.instrument].instrument_id
+                intents.append(SlotIntent(index, make_intent_id(self._name, instrument_id, closed.ts_close_ns), intent))
+        return Decisions(self._strategy, closed.ts_close_ns, tuple(intents), tuple(wishes))
+
+    def _trail(self, index: int, slot: _Slot, bar: Bar) -> list[StopWish]:
+        side = 1 if slot.position.qty_lots > 0 else -1
+        stop = apply_trailing(
+            StopState(slot.stop_px, slot.best_px),
+            self._plan.limits.trailing,
+            side,
+            slot.position.avg_px,
+            bar.high_px,
+            bar.low_px,
+        )
+        slot.best_px = stop.best_px
+        return [StopWish(index, stop.stop_px)] if stop.stop_px != slot.stop_px else []
+
+    @staticmethod
+    def _is_breached(slot: _Slot, bar: Bar) -> bool:
+        # The first of three stop layers: the close is beyond a stop that should have fired at the venue, and did not.
+        if slot.position.qty_lots == 0 or slot.stop_px <= 0.0 or not math.isfinite(bar.close_px):
+            return False
+        return (bar.close_px - slot.stop_px) * slot.position.qty_lots < 0.0
