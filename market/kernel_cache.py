@@ -1,0 +1,40 @@
+"""Where compiled kernels are kept on disk.
+
+Numba's cache notices a change in a kernel's own file, but not in a kernel that it calls from another file: a stale
+risk rule would go on trading. So the cache directory is named by a hash of all source files that hold kernels, and
+every entry point calls `set_kernel_cache` before the first kernel is imported.
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+KERNEL_PACKAGES = ("market", "risk", "strategies", "sweeps")
+GENERATIONS_KEPT = 3
+
+
+def set_kernel_cache() -> Path:
+    """Point numba's disk cache to the directory of this source tree and return it; forget old generations.
+
+    Child processes inherit the setting. `TRIREME_CACHE` replaces the user's cache directory.
+    """
+    home = os.environ.get("TRIREME_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = Path(home) / "trireme" / "kernels"
+    directory = root / _hash_sources()
+    directory.mkdir(parents=True, exist_ok=True)
+    os.utime(directory)
+    for old in sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[GENERATIONS_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = str(directory)
+    return directory
+
+
+def _hash_sources() -> str:
+    top = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for package in KERNEL_PACKAGES:
+        for path in sorted((top / package).rglob("*.py")):
+            digest.update(path.relative_to(top).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
