@@ -17,8 +17,15 @@ from numba.extending import overload
 
 from market.arrays import read_record, write_record
 from market.records import Bar, Intent, Position, make_dtype
-from strategies.kernels import momentum_sar
-from strategies.search_spaces import MOMENTUM_SAR_RANGES, Range
+from strategies.kernels import mean_reversion_funding, momentum_sar, scalper, signals, whale_mirror
+from strategies.search_spaces import (
+    MEAN_REVERSION_FUNDING_RANGES,
+    MOMENTUM_SAR_RANGES,
+    SCALPER_RANGES,
+    SIGNALS_RANGES,
+    WHALE_MIRROR_RANGES,
+    Range,
+)
 
 Array = np.ndarray[Any, Any]
 Params = Any  # one of the ideas' parameter records
@@ -80,9 +87,29 @@ STRATEGIES: dict[str, Idea] = {
     idea.name: idea
     for idea in (
         _make_idea(
+            mean_reversion_funding,
+            "A price stretched from its mean comes back when the crowd that stretched it pays funding to stay.",
+            MEAN_REVERSION_FUNDING_RANGES,
+        ),
+        _make_idea(
             momentum_sar,
             "A trend that has carried price clear of its average goes on until the parabolic stop is touched.",
             MOMENTUM_SAR_RANGES,
+        ),
+        _make_idea(
+            whale_mirror,
+            "A watched address knows something: hold what it holds, in proportion, while its move is fresh.",
+            WHALE_MIRROR_RANGES,
+        ),
+        _make_idea(
+            scalper,
+            "A pullback against the trend snaps back a little: take little, often, behind a wide stop.",
+            SCALPER_RANGES,
+        ),
+        _make_idea(
+            signals,
+            "Your own series of target positions, followed as given.",
+            SIGNALS_RANGES,
         ),
     )
 }
@@ -184,6 +211,85 @@ def slow_key(params: Params) -> tuple[Any, ...]:
     """Return (strategy, slow values): configurations with the same key share one `observe_all`."""
     idea = get_idea(params)
     return (idea.name, *(getattr(params, name) for name in idea.slow))
+
+
+def state_to_dict(state: State) -> dict[str, Any]:
+    """Return a state as plain values for a checkpoint: floats as `float.hex`, arrays as the hex of their bytes.
+
+    >>> state_to_dict(new_state(parse_params("signals", {})))["close_px"]
+    'nan'
+    """
+    return {name: _dump_value(value) for name, value in state._asdict().items()}
+
+
+def _dump_value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return state_to_dict(value)
+    if isinstance(value, float):
+        return value.hex()
+    if isinstance(value, np.ndarray):
+        return value.astype("<f8").tobytes().hex()
+    return int(value)
+
+
+def state_from_dict(params: Params, fields: Mapping[str, Any]) -> State:
+    """Return the state that `state_to_dict` wrote, with the same bits; `params` must have the same `slow_key`.
+
+    Raises ValueError naming the field where the record is not that of a state of `params`.
+    """
+    return _load_record(new_state(params), fields, get_idea(params).name)
+
+
+def _load_record(template: Any, fields: Mapping[str, Any], where: str) -> Any:
+    if not isinstance(fields, Mapping) or set(fields) != set(template._fields):
+        raise ValueError(f"checkpoint of {where} must have the fields {', '.join(template._fields)}")
+    return type(template)(
+        *(_load_value(getattr(template, name), fields[name], f"{where}.{name}") for name in template._fields)
+    )
+
+
+def _load_value(template: Any, value: Any, where: str) -> Any:
+    if isinstance(template, tuple):
+        return _load_record(template, value, where)
+    try:
+        if isinstance(template, float):
+            return float.fromhex(value)
+        if isinstance(template, np.ndarray):
+            array = np.frombuffer(bytes.fromhex(value), "<f8").astype(np.float64)
+            if len(array) != len(template):
+                raise ValueError(f"{len(array)} values, these parameters need {len(template)}")
+            return array
+        if type(value) is not int:
+            raise ValueError(f"'{value}' is no whole number")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"checkpoint of {where}: {error}") from None
+    return value
+
+
+def describe() -> list[dict[str, Any]]:
+    """Return every strategy with its belief and parameters, as plain values for tables and JSON."""
+    return [
+        {
+            "name": idea.name,
+            "belief": idea.belief,
+            "doc_page": idea.doc_page,
+            "parameters": [
+                {
+                    "name": key,
+                    "default": getattr(idea.defaults, key),
+                    "kind": allowed.kind,
+                    "low": allowed.low,
+                    "high": allowed.high,
+                    "is_log": allowed.is_log,
+                    "least": allowed.least,
+                    "most": allowed.most,
+                    "is_slow": key in idea.slow,
+                }
+                for key, allowed in idea.ranges.items()
+            ],
+        }
+        for idea in STRATEGIES.values()
+    ]
 
 
 def compute_bars_to_ready(params: Params) -> int:
