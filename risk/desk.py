@@ -16,10 +16,10 @@ from market.fills import Costs, compute_unrealized_quote
 from market.instruments import Instrument
 from market.reasons import Reason
 from market.records import Action, Intent, make_dtype
-from risk.account import ACCOUNT_RISK_NEW, apply_mark
-from risk.evidence import TradeOutcome, apply_trade_closed
+from risk.account import apply_mark
+from risk.evidence import apply_trade_closed
 from risk.exit_tracking import decide_forced_exit
-from risk.gate import EntryRequest, decide_entry
+from risk.gate import decide_entry
 from risk.holding import (
     HOLDING_FLAT,
     Holding,
@@ -28,7 +28,7 @@ from risk.holding import (
     get_position,
 )
 from risk.limits import Limits
-from risk.state import SLOT_RISK_NEW, STRATEGY_RISK_NEW
+from risk.state import ACCOUNT_RISK_NEW, SLOT_RISK_NEW, STRATEGY_RISK_NEW, EntryRequest, TradeOutcome
 
 Array = np.ndarray[Any, Any]
 
@@ -249,7 +249,9 @@ def mark_desk(desk: Desk, limits: Limits, equity_quote: float, ts_now_ns: int) -
 
 
 @njit(cache=True)
-def _make_request(desk: Desk, slot: int, intent: Intent, qty_lots_now: int, quality: int) -> EntryRequest:
+def _make_request(
+    desk: Desk, slot: int, intent: Intent, qty_lots_now: int, quality: int, ts_decision_ns: int
+) -> EntryRequest:
     # Everything held counts, and so do entries approved but not yet filled; what only this slot's own reducing leg
     # frees is free.
     spec = desk.specs[slot]
@@ -277,6 +279,7 @@ def _make_request(desk: Desk, slot: int, intent: Intent, qty_lots_now: int, qual
         if other_spec.correlation_group == spec.correlation_group and notional * side > 0.0:
             notional_correlated += abs(notional)
     return EntryRequest(
+        ts_decision_ns=ts_decision_ns,
         side=side,
         target_frac=intent.target_frac,
         decision_px=desk.marks_px[slot],
@@ -348,7 +351,7 @@ def decide_slot(desk: Desk, limits: Limits, slot: int, intent: Intent, quality: 
         return _approve(desk, slot, SlotDecision(reduce_lots, reduce_reason, 0, 0.0, 0.0, 0.0, 0))
     if limits.enabled and qty_lots_now != 0:
         return _deny(desk, Reason.POSITION_OPEN.value, 0, 0)
-    request = _make_request(desk, slot, intent, qty_lots_now, quality)
+    request = _make_request(desk, slot, intent, qty_lots_now, quality, ts_now_ns)
     strategy_index = desk.specs[slot].strategy
     account, strategy, slot_risk, approval = decide_entry(
         account,
