@@ -65,6 +65,7 @@ def draw_equity(result: ReplayResult) -> go.Figure:
         x=_dates(ts_close_ns[kept]),
         y=result.equity_quote[kept],
         name="equity",
+        mode="lines",
         line={"color": ACCENT, "width": 1.4},
         hovertemplate="%{y:,.2f}",
         row=1,
@@ -77,6 +78,7 @@ def draw_equity(result: ReplayResult) -> go.Figure:
         x=_dates(ts_close_ns[kept]),
         y=drawdowns_frac[kept],
         name="drawdown",
+        mode="lines",
         fill="tozeroy",
         fillcolor=LOSS_PALE,
         line={"color": LOSS, "width": 1},
@@ -85,7 +87,9 @@ def draw_equity(result: ReplayResult) -> go.Figure:
         col=1,
     )
     figure.update_yaxes(title_text="equity [quote]", tickformat=",.6~g", row=1, col=1)
-    figure.update_yaxes(title_text="drawdown", tickformat=".1~%", rangemode="tozero", row=2, col=1)
+    depth_frac = min(1.08 * float(drawdowns_frac.min()), -0.01)
+    figure.update_yaxes(title_text="drawdown", tickformat=".1~%", range=[depth_frac, 0.0], row=2, col=1)
+    figure.update_xaxes(range=_period(result))
     return _style(figure, height=430, hovermode="x unified")
 
 
@@ -97,20 +101,25 @@ def draw_price(result: ReplayResult, slot: int) -> go.Figure:
     lasts = np.append(starts[1:], len(bars)) - 1
     ts_close_ns = bars["ts_open_ns"][lasts] + result.interval_ns
     dates, close_px = _dates(ts_close_ns), bars["close_px"][lasts]
-    range_line: dict[str, Any] = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    range_line: dict[str, Any] = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
     figure.add_scatter(x=dates, y=np.maximum.reduceat(bars["high_px"], starts), **range_line)
     low_px = np.minimum.reduceat(bars["low_px"], starts)
     figure.add_scatter(x=dates, y=low_px, fill="tonexty", fillcolor="rgba(123,135,148,0.22)", **range_line)
     figure.add_scatter(
-        x=dates, y=close_px, name="close, low to high", line={"color": MUTED, "width": 1}, hovertemplate="%{y:,.6~g}"
+        x=dates,
+        y=close_px,
+        name="close, low to high",
+        mode="lines",
+        line={"color": MUTED, "width": 1},
+        hovertemplate="%{y:,.8~g}<br>%{x}<extra></extra>",
     )
     if result.stops_px is not None and np.any(result.stops_px[slot]):
         times_ns, stops_px = compute_stop_line(ts_close_ns, result.stops_px[slot][lasts])
-        figure.add_scatter(
-            x=_dates(times_ns), y=stops_px, name="stop", line={"color": STOP, "width": 1.2}, hoverinfo="skip"
-        )
+        line = {"color": STOP, "width": 1.2}
+        figure.add_scatter(x=_dates(times_ns), y=stops_px, name="stop", mode="lines", line=line, hoverinfo="skip")
     _add_trades(figure, pick_trades(result.trades, slot))
-    figure.update_yaxes(title_text=f"{result.instrument_ids[slot]} [quote]", tickformat=",.6~g")
+    figure.update_yaxes(title_text="px [quote]", tickformat=",.6~g")
+    figure.update_xaxes(range=_period(result))
     return _style(figure, height=430, hovermode="closest")
 
 
@@ -140,7 +149,7 @@ def draw_distribution(trades: RecordArray) -> go.Figure:
     )
     figure.add_vline(x=float(pnl_quote.mean()), line={"color": INK, "width": 1, "dash": "dot"})
     figure.update_xaxes(title_text="net profit of a trade [quote]; dotted: mean")
-    figure.update_yaxes(title_text="trades")
+    figure.update_yaxes(title_text="trades", dtick=1 if counts.max() <= 5 else None)
     return _style(figure, height=300)
 
 
@@ -155,12 +164,14 @@ def draw_exposure(result: ReplayResult) -> go.Figure:
             x=_dates(ts_close_ns[kept]),
             y=values[kept],
             name=name,
+            mode="lines",
             fill="tozeroy" if name == "net" else None,
             fillcolor=ACCENT_PALE,
             line={"color": color, "width": 0.8, "shape": "hv"},
             hovertemplate="%{y:.3f} x equity",
         )
     figure.update_yaxes(title_text="notional / equity")
+    figure.update_xaxes(range=_period(result))
     figure.update_layout(showlegend=len(result.bars) > 1)
     return _style(figure, height=300, hovermode="x unified")
 
@@ -204,6 +215,7 @@ def draw_denials(denials: IntArray) -> go.Figure:
 def _add_trades(figure: go.Figure, trades: RecordArray) -> None:
     if not len(trades):
         return
+    size = 9 if len(trades) <= 100 else 6
     # Entry to exit as one line per outcome: a gap (None) after each pair.
     for is_win, color, name in ((True, GAIN, "held at a profit"), (False, LOSS, "held at a loss")):
         own = trades[(trades["pnl_quote"] > 0) == is_win]
@@ -215,7 +227,7 @@ def _add_trades(figure: go.Figure, trades: RecordArray) -> None:
     for side, symbol, name in ((1, "triangle-up", "long entry"), (-1, "triangle-down", "short entry")):
         own = trades[trades["side"] == side]
         if len(own):
-            marker = {"symbol": symbol, "size": 8, "color": ACCENT, "line": {"width": 0.5, "color": "white"}}
+            marker = {"symbol": symbol, "size": size, "color": ACCENT, "line": {"width": 0.5, "color": "white"}}
             figure.add_scatter(
                 x=_dates(own["ts_entry_ns"]),
                 y=own["entry_px"],
@@ -230,13 +242,23 @@ def _add_trades(figure: go.Figure, trades: RecordArray) -> None:
         y=trades["exit_px"],
         name="exit",
         mode="markers",
-        marker={"symbol": "circle", "size": 5.5, "color": colors.tolist(), "line": {"width": 0.5, "color": "white"}},
+        marker={
+            "symbol": "circle",
+            "size": 0.7 * size,
+            "color": colors.tolist(),
+            "line": {"width": 0.5, "color": "white"},
+        },
         customdata=[
             [_words(Reason(reason).name), f"{pnl:+,.2f}"]
             for reason, pnl in zip(trades["exit_reason"], trades["pnl_quote"], strict=True)
         ],
         hovertemplate="exit at %{y:,.8~g}: %{customdata[0]}, %{customdata[1]}<br>%{x}<extra></extra>",
     )
+
+
+def _period(result: ReplayResult) -> list[str]:
+    ts_open_ns = result.bars[0]["ts_open_ns"]
+    return _dates(np.array([ts_open_ns[0], ts_open_ns[-1] + result.interval_ns]))
 
 
 def _dates(ts_ns: IntArray) -> list[str]:
@@ -253,14 +275,21 @@ def _style(figure: go.Figure, **layout: Any) -> go.Figure:
     figure.update_layout(
         template="none",
         font={"family": FONT, "size": 12, "color": INK},
-        margin={"l": 64, "r": 16, "t": 28, "b": 40},
+        margin={"l": 76, "r": 16, "t": 28, "b": 36},
         paper_bgcolor="white",
         plot_bgcolor="white",
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"color": MUTED}},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1.0,
+            "yanchor": "bottom",
+            "traceorder": "normal",
+            "font": {"color": MUTED},
+        },
         hoverlabel={"font": {"family": FONT, "size": 12}},
         bargap=0,
         **layout,
     )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, linecolor=GRID, title_font={"color": MUTED})
-    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID, title_font={"color": MUTED})
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, linecolor=GRID, title_font={"color": MUTED, "size": 12})
+    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID, title_font={"color": MUTED, "size": 12})
     return figure

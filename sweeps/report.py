@@ -125,7 +125,7 @@ def compute_tiles(result: ReplayResult, metrics: Metrics) -> list[Tile]:
     _, gross = compute_exposures_frac(result)
     has_factor = math.isfinite(metrics.profit_factor)
     return [
-        Tile("return", f"{metrics.return_frac:+.2%}", "gain" if metrics.return_frac >= 0 else "loss"),
+        Tile("return", f"{metrics.return_frac:+.2%}", _tone(metrics.return_frac)),
         Tile("Sharpe (daily, 365)", f"{metrics.sharpe:.2f}"),
         Tile("max drawdown", f"{metrics.drawdown_frac_max:.2%}"),
         Tile("trades", f"{metrics.trades:,}"),
@@ -209,13 +209,18 @@ def _trade_row(result: ReplayResult, trade: Any) -> dict[str, Any]:
     }
 
 
+def _tone(value: float) -> str:
+    return "gain" if value > 0 else "loss" if value < 0 else ""
+
+
 def _date(ts_ns: int, unit: Literal["D", "m"] = "D") -> str:
     return str(np.datetime_as_string(np.datetime64(int(ts_ns), "ns"), unit=unit)).replace("T", " ")
 
 
 def _embed(figure: go.Figure, name: str) -> markupsafe.Markup:
     # A fixed id instead of a random one: the same result gives the same bytes.
-    config = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+    buttons = [["toImage", "zoom2d", "pan2d", "resetScale2d"]]
+    config = {"displaylogo": False, "responsive": True, "modeBarButtons": buttons}
     html = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, div_id=f"chart-{name}", config=config)
     return _as_markup(html)
 
