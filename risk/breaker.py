@@ -2,7 +2,7 @@
 
 Source rule: "stop if the win rate of the last n trades is below x": 613 trades at 2.4 % passed, -41.27, before anyone
 looked. Loose twice: a fixed n waits, and a test repeated after every trade at level alpha is wrong far more often than
-alpha. Sound here, two tests that share a stated `false_alarm_frac` in halves and stay valid though looked at each trade:
+alpha. Sound here, two tests that share a stated `false_alarm_frac` in halves, valid under continuous looking:
 
 1. BREAKER_WIN_RATE. Null: each trade wins with probability >= p0. For any p1 < p0 the likelihood ratio of p1 against p0
    is a nonnegative supermartingale under the null, and so is the mean over a fixed set of p1. By Ville's inequality it
@@ -12,8 +12,8 @@ alpha. Sound here, two tests that share a stated `false_alarm_frac` in halves an
    starts at the first trade or after a win; union bound). A larger win rate only makes runs rarer.
 
 p0 is the promoted backtest's win rate less a tolerance, else `win_rate_min_frac`. Either test latches the strategy
-until a person releases it (`release_breaker`), which also starts both tests anew. Dependent trades void the rate: trades of
-one strategy that overlap in time lose together, and then it fires early, on the safe side.
+until a person releases it (`release_breaker`), which also starts both tests anew. Trades that
+overlap in time lose together: then the stated rate is void and the breaker fires too early, on the safe side.
 Source: Ville, "Etude critique de la notion de collectif", 1939; Wald, "Sequential analysis", 1947; Robbins,
 "Statistical methods related to the law of the iterated logarithm", Annals of Mathematical Statistics 41(5), 1970
 (mixtures); Ramdas et al., "Game-theoretic statistics and safe anytime-valid inference", Statistical Science 38, 2023.

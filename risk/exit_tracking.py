@@ -2,9 +2,9 @@
 
 Source rule: strategies closed their own positions; 78 % of trades were never closed and nobody noticed, because each
 restart forgot what it held. Sound here: a position outside its strategy's reach still ends: at its stop (`stops.py`),
-at `holding_s_max` whatever the strategy thinks, or at once when the daily loss latched the account. This kernel is asked
-for every open position at every bar; reconciliation hands it orphans as well, their time of adoption as entry. Time is
-one of three barriers, so no trade's outcome is left open. Reference: Lopez de Prado, "Advances in financial machine
+at `holding_s_max` whatever the strategy thinks, or at once when the daily loss latched the account. This kernel is
+asked for every open position at every bar; an orphan is adopted with the time of its adoption as entry. Time is one of
+three barriers, so no trade's outcome is left open. Reference: Lopez de Prado, "Advances in financial machine
 learning", 2018, section 3.4 (triple barrier).
 """
 

@@ -21,6 +21,8 @@ the size as well; each denies only if even the venue's smallest order does not f
 approval.
 """
 
+import math
+
 from numba import njit
 
 from market.reasons import Reason
@@ -56,7 +58,7 @@ def _decide_permission(
     ts_now_ns: int,
 ) -> int:
     # Steps 3 to 9: may there be an entry at all?
-    reason = decide_account(account)
+    reason: int = decide_account(account)
     if reason == _OK:
         reason = strategy.latch_reason
     if reason == _OK:
@@ -112,7 +114,8 @@ def _decide_lots(
         return 0, reason
     kelly_lots = kelly_frac * equity_quote / lot_risk_quote
     position_lots_max = min(compute_target_lots(request, equity_quote), min(hard_lots, kelly_lots))
-    return decide_size(request, position_lots_max, room_quote, order_lots_min)
+    size: tuple[int, int] = decide_size(request, position_lots_max, room_quote, order_lots_min)
+    return size
 
 
 @njit(cache=True)
@@ -124,7 +127,8 @@ def _decide_unguarded(account: AccountRisk, limits: Limits, request: EntryReques
     if reason != _OK:
         return 0, reason
     lots_max = compute_target_lots(request, account.equity_quote)
-    return decide_size(request, lots_max, 9e15, compute_order_lots_min(request))
+    size: tuple[int, int] = decide_size(request, lots_max, math.inf, compute_order_lots_min(request))
+    return size
 
 
 @njit(cache=True)

@@ -1,7 +1,7 @@
 """Sizing: the largest position that every rule allows, in whole lots, or none.
 
-The wish (`target_frac` of equity) is the upper bound. Kelly and the hard stop bound the whole position by its loss at the
-stop, costs included; leverage, exposure and correlation bound what may be added. The smallest of them is
+The wish (`target_frac` of equity) is the upper bound. Kelly and the hard stop bound the whole position by its loss at
+the stop, costs included; leverage, exposure and correlation bound what may be added. The smallest of them is
 rounded down to lots: rounding never takes more risk than was allowed. Less than the venue's smallest order is no trade.
 """
 
