@@ -1,7 +1,8 @@
 """What venues are asked and what they answer, in one vocabulary for every venue and for the exchange machine.
 
-All are frozen structs that carry their type's name, so that a codec can tell them apart and refuses wrong fields. `cause_id` is the id of the intent that began the story ("" where nobody's intent did), so that one
-order's whole life can be told from the journal. Times are UTC ns, prices quote currency per base, quantities lots.
+All are frozen structs that carry their type's name, so that a codec can tell them apart and refuses wrong fields.
+`cause_id` is the id of the intent that began the story ("" where nobody's intent did), so that one order's whole life
+can be told from the journal. Times are UTC ns, prices quote currency per base, quantities lots.
 """
 
 from enum import IntEnum, StrEnum
