@@ -9,7 +9,6 @@ returns. Producers share commits: whatever waits while one commit runs goes into
 import asyncio
 import contextlib
 import fcntl
-import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -50,6 +49,8 @@ CREATE UNIQUE INDEX journal_writer ON journal (writer, epoch, writer_seq);
 CREATE INDEX journal_cause ON journal (cause_id) WHERE cause_id != '';
 CREATE TRIGGER journal_no_update BEFORE UPDATE ON journal BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER journal_no_delete BEFORE DELETE ON journal BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TABLE identity (id TEXT NOT NULL) STRICT;
+INSERT INTO identity VALUES (lower(hex(randomblob(16))));
 CREATE TABLE writers (writer TEXT PRIMARY KEY, epoch INTEGER NOT NULL, writer_seq INTEGER NOT NULL) STRICT;
 """
 _INSERT = (
@@ -70,7 +71,7 @@ def lock_file(path: Path) -> IO[bytes]:
     """
     if not path.parent.is_dir():
         raise ValueError(f"{path}: the folder {path.parent} does not exist: create it first")
-    lock = open(path.with_name(path.name + ".lock"), "ab")  # noqa: SIM115: held for the life of the store
+    lock = open(path.with_name(path.name + ".lock"), "ab")  # noqa: SIM115 - held for the life of the store
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -126,6 +127,14 @@ async def fetch_int(database: aiosqlite.Connection, sql: str, parameters: Iterab
     return int(rows[0][0] or 0)
 
 
+def check_record(record: JournalRecord) -> None:
+    """Raise ValueError for a record that can be in no journal."""
+    if not record.writer or not record.kind:
+        raise ValueError(f"record {record.writer_seq}: writer is {record.writer!r}, kind {record.kind!r}: name both")
+    if record.epoch < 1 or record.writer_seq < 1:
+        raise ValueError(f"{record.writer!r}: epoch is {record.epoch}, writer_seq {record.writer_seq}: both are >= 1")
+
+
 class JournalStore:
     """The journal. `await JournalStore.open(path)`, any number of concurrent `append`, then `close`."""
 
@@ -133,6 +142,7 @@ class JournalStore:
         self, path: Path, lock: IO[bytes], database: aiosqlite.Connection, reader: aiosqlite.Connection
     ) -> None:
         self.path = path
+        self.identity = ""  # drawn when the file was made: which journal a history belongs to
         self.seq_last = 0  # of the last durable record
         self.commits = 0
         self._lock_file = lock
@@ -142,7 +152,8 @@ class JournalStore:
         self._queue: deque[Batch] = deque()
         self._rows_waiting = 0
         self._bytes_since_checkpoint = 0
-        self._broken = ""  # why nothing more is taken
+        self._failure = ""  # why nothing more can be written
+        self._is_closing = False
         self._wake = asyncio.Event()
         self._write = asyncio.Lock()  # who holds it may use the read-write connection
         self._task: asyncio.Task[None] | None = None
@@ -168,6 +179,7 @@ class JournalStore:
         return store
 
     async def _load(self) -> None:
+        [(self.identity,)] = await self._database.execute_fetchall("SELECT id FROM identity")
         self.seq_last = await fetch_int(self._database, "SELECT max(seq) FROM journal")
         for writer, epoch, writer_seq in await self._database.execute_fetchall("SELECT * FROM writers"):
             self._heads[writer] = (epoch, writer_seq)
@@ -177,12 +189,15 @@ class JournalStore:
 
         Records already there (same writer, epoch, writer_seq and content) are acknowledged again, not written twice.
 
-        Raises: FencedError, SequenceGapError, ConflictError, OverloadedError, or JournalError when the disk failed.
+        Raises: FencedError, SequenceGapError, ConflictError, OverloadedError, or JournalError when the disk failed;
+        ValueError for a record that can be in no journal.
         """
         if not records:
             return
-        if self._broken:
-            raise JournalError(self._broken)
+        for record in records:
+            check_record(record)
+        if self._failure or self._is_closing:
+            raise JournalError(self._failure or f"{self.path}: the journal is closed")
         if self._rows_waiting + len(records) > ROWS_WAITING_MAX:
             raise OverloadedError(f"{self._rows_waiting} rows wait for the disk, limit is {ROWS_WAITING_MAX}")
         future = asyncio.get_running_loop().create_future()
@@ -194,7 +209,8 @@ class JournalStore:
     async def flush(self) -> None:
         """Return when everything appended before this call is durable or refused."""
         pending = [future for _, future in self._queue]
-        await asyncio.gather(*pending, return_exceptions=True)
+        if pending:
+            await asyncio.wait(pending)
         async with self._write:
             pass
 
@@ -212,7 +228,10 @@ class JournalStore:
                 await self._save_epoch(writer, epoch)
 
     async def _save_epoch(self, writer: str, epoch: int) -> None:
-        await self._database.execute(_SAVE_HEAD, (writer, epoch, 0))  # one statement outside BEGIN: its own commit
+        try:
+            await self._database.execute(_SAVE_HEAD, (writer, epoch, 0))  # one statement outside BEGIN: its own commit
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: epoch {epoch} of {writer!r} not written ({error})") from error
         self._heads[writer] = (epoch, 0)
 
     async def checkpoint(self) -> None:
@@ -226,7 +245,7 @@ class JournalStore:
 
     async def close(self) -> None:
         """Write what waits, checkpoint, close. Appends after this are refused."""
-        self._broken = self._broken or f"{self.path}: the journal is closed"
+        self._is_closing = True
         if self._task is not None:
             self._wake.set()
             await self._task
@@ -243,15 +262,19 @@ class JournalStore:
     # ---- group commit
 
     async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                async with self._write:
-                    await self._commit_group(self._take_group())
-                    await self._checkpoint_if_due()
-            if self._broken:
-                return
+        try:
+            while not self._is_closing:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._queue:
+                    async with self._write:
+                        await self._commit_group(self._take_group())
+                        await self._checkpoint_if_due()
+        except BaseException as error:
+            self._failure = f"{self.path}: the writer died ({error!r}): restart the ledger"
+            for _, future in self._queue:
+                _refuse(future, JournalError(self._failure))
+            raise
 
     def _take_group(self) -> list[Batch]:
         group: list[Batch] = []
@@ -268,13 +291,15 @@ class JournalStore:
         fresh: dict[Key, JournalRecord] = {}
         for records, future in group:
             try:
+                if self._failure:
+                    raise JournalError(self._failure)
                 fresh.update(await self._check_batch(records, heads, fresh))
                 accepted.append(future)
             except (JournalError, sqlite3.Error) as error:
                 _refuse(future, error if isinstance(error, JournalError) else JournalError(str(error)))
         try:
             await self._write_rows(fresh.values(), heads)
-        except (sqlite3.Error, OverflowError) as error:
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
             failure = await self._roll_back(error)
             for future in accepted:
                 _refuse(future, failure)
@@ -331,25 +356,24 @@ class JournalStore:
         with contextlib.suppress(sqlite3.Error):
             await self._database.execute("ROLLBACK")
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT) and not isinstance(error, OverflowError):
-            self._broken = f"{self.path}: writing failed ({error}): restart the ledger"
-            return JournalError(self._broken)
+        if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT) and isinstance(error, sqlite3.Error):
+            self._failure = f"{self.path}: writing failed ({error}): restart the ledger"
+            return JournalError(self._failure)
         return JournalError(f"{self.path}: nothing written ({error})")
 
     async def _checkpoint_if_due(self) -> None:
         limit = CHECKPOINT_BYTES_BUSY if self._queue else CHECKPOINT_BYTES_IDLE
-        if self._bytes_since_checkpoint >= limit and not self._broken:
+        if self._bytes_since_checkpoint >= limit and not self._failure:
             await self._checkpoint("PASSIVE")
 
     # ---- reading, all on the read-only connection
 
     async def read(self, seq_after: int = 0, rows_max: int = 1000, writer: str = "") -> list[JournalRecord]:
         """Return up to `rows_max` records after `seq_after`, oldest first; of one writer if given."""
+        where, parameters = " WHERE seq > ?", (seq_after,) if not writer else (seq_after, writer)
         if writer:
-            sql, parameters = f"{_SELECT} WHERE seq > ? AND writer = ?", (seq_after, writer, rows_max)
-        else:
-            sql, parameters = f"{_SELECT} WHERE seq > ?", (seq_after, rows_max)  # type: ignore[assignment]
-        rows = await self._reader.execute_fetchall(sql + " ORDER BY seq LIMIT ?", parameters)
+            where += " AND writer = ?"
+        rows = await self._reader.execute_fetchall(f"{_SELECT}{where} ORDER BY seq LIMIT ?", (*parameters, rows_max))
         return [JournalRecord(*row) for row in rows]
 
     async def read_cause(self, cause_id: str) -> list[JournalRecord]:
@@ -357,7 +381,7 @@ class JournalStore:
         rows = await self._reader.execute_fetchall(_SELECT + " WHERE cause_id = ? ORDER BY seq", (cause_id,))
         return [JournalRecord(*row) for row in rows]
 
-    async def heads(self) -> dict[str, Head]:
+    def get_heads(self) -> dict[str, Head]:
         """Return (epoch, last writer_seq) of each writer, as far as durable."""
         return dict(self._heads)
 
