@@ -154,6 +154,20 @@ def test_producers_share_commits_and_one_bad_batch_harms_nobody_else(tmp_path: P
     assert len(read_all(path)) == 40
 
 
+def test_a_group_larger_than_one_statement_is_one_commit(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+
+    async def use(store: JournalStore) -> None:
+        await store.append([make_record("a", n) for n in range(1, 201)])
+        assert store.commits == 1
+        with pytest.raises(JournalError, match="nothing written"):
+            await store.append([make_record("a", n, cause_id="\ud800" if n == 300 else "") for n in range(201, 401)])
+        await store.append([make_record("a", 201)])
+
+    with_store(path, use)
+    assert read_all(path) == [("a", 1, n) for n in range(1, 202)]
+
+
 def test_a_canceled_producer_does_not_stop_the_others(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
 
@@ -227,7 +241,7 @@ def test_a_full_disk_refuses_the_batch_and_takes_it_when_there_is_room(tmp_path:
 
 def test_after_a_failure_of_unknown_extent_nothing_more_is_taken(tmp_path: Path) -> None:
     async def use(store: JournalStore) -> None:
-        await store._database.execute("DROP TABLE writers")
+        await store._database.execute("DROP TABLE journal")
         with pytest.raises(JournalError, match="restart the ledger"):
             await store.append([make_record("a", 1)])
         with pytest.raises(JournalError, match="restart the ledger"):
