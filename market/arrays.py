@@ -32,7 +32,7 @@ def _compile(name: str, source: str, scope: dict[str, Any]) -> Any:
 
 @overload(read_record)
 def _read_record(array: Any, index: Any, template: Any) -> Any:
-    if not isinstance(template, types.NamedTuple):
+    if not isinstance(template, types.BaseNamedTuple):
         return None
     fields = ", ".join(f"row.{name}" for name in template.fields)
     source = (
@@ -43,7 +43,7 @@ def _read_record(array: Any, index: Any, template: Any) -> Any:
 
 @overload(write_record)
 def _write_record(array: Any, index: Any, value: Any) -> Any:
-    if not isinstance(value, types.NamedTuple):
+    if not isinstance(value, types.BaseNamedTuple):
         return None
     body = "".join(f"    row.{name} = value.{name}\n" for name in value.fields)
     source = f"def write(array: Any, index: Any, value: Any) -> None:\n    row = array[index]\n{body}"

@@ -29,6 +29,7 @@ from risk.holding import (
 )
 from risk.limits import Limits
 from risk.state import ACCOUNT_RISK_NEW, SLOT_RISK_NEW, STRATEGY_RISK_NEW, EntryRequest, TradeOutcome
+from risk.stops import decide_stop_move
 
 Array = np.ndarray[Any, Any]
 
@@ -229,16 +230,34 @@ def clear_reduce(desk: Desk, slot: int) -> None:
 
 
 @njit(cache=True)
-def compute_equity_quote(desk: Desk) -> float:
+def sum_equity_quote(cash_quote: float, holdings: Array, specs: Array, marks_px: Array) -> float:
     """Return cash plus the open profit of all slots at `marks_px` [quote], summed in slot order."""
-    equity_quote = desk.money_quote[CASH]
-    for slot in range(len(desk.holdings)):
-        holding = desk.holdings[slot]
+    equity_quote = cash_quote
+    for slot in range(len(holdings)):
+        holding = holdings[slot]
         if holding.qty_lots != 0:
             equity_quote += compute_unrealized_quote(
-                holding.qty_lots, holding.avg_px, desk.specs[slot].lot_base, desk.marks_px[slot]
+                holding.qty_lots, holding.avg_px, specs[slot].lot_base, marks_px[slot]
             )
     return equity_quote
+
+
+@njit(cache=True)
+def sum_maintenance_quote(holdings: Array, specs: Array, marks_px: Array) -> float:
+    """Return the maintenance margin of all slots at `marks_px` [quote]: below it the venue liquidates."""
+    margin_quote = 0.0
+    for slot in range(len(holdings)):
+        lots = abs(holdings[slot].qty_lots)
+        if lots != 0:
+            spec = specs[slot]
+            margin_quote += lots * spec.lot_base * marks_px[slot] * spec.maintenance_margin_frac
+    return margin_quote
+
+
+@njit(cache=True)
+def compute_equity_quote(desk: Desk) -> float:
+    """Return the account's equity at `desk.marks_px` [quote]."""
+    return sum_equity_quote(desk.money_quote[CASH], desk.holdings, desk.specs, desk.marks_px)
 
 
 @njit(cache=True)
@@ -401,12 +420,14 @@ def _approve(desk: Desk, slot: int, decision: SlotDecision) -> SlotDecision:
 
 
 @njit(cache=True)
-def decide_stop_move(desk: Desk, slot: int, stop_px: float) -> int:
+def apply_stop_move(desk: Desk, slot: int, stop_px: float) -> int:
     """Book a tighter stop for an open position and return OK, or the Reason why it stays as it is."""
     qty_lots = desk.holdings[slot].qty_lots
-    in_force_px = desk.orders[slot].stop_px
-    if qty_lots == 0 or in_force_px <= 0.0 or not (stop_px - in_force_px) * qty_lots > 0.0:
-        desk.denials[Reason.STOP_NOT_TIGHTER.value] += 1
-        return Reason.STOP_NOT_TIGHTER.value
-    desk.orders[slot].stop_px = stop_px
-    return Reason.OK.value
+    reason = Reason.STOP_NOT_TIGHTER.value
+    if qty_lots != 0 and desk.orders[slot].stop_px > 0.0:
+        reason = decide_stop_move(desk.orders[slot].stop_px, stop_px, 1 if qty_lots > 0 else -1)
+    if reason == Reason.OK.value:
+        desk.orders[slot].stop_px = stop_px
+    else:
+        desk.denials[reason] += 1
+    return reason

@@ -140,7 +140,7 @@ def decide(features: Features, params: Params, position: Position, ts_now_ns: in
 
 
 def _find_compiled(params: Any) -> Idea | None:
-    return _BY_PARAMS.get(params.instance_class) if isinstance(params, types.NamedTuple) else None
+    return _BY_PARAMS.get(params.instance_class) if isinstance(params, types.BaseNamedTuple) else None
 
 
 @overload(new_state)

@@ -9,13 +9,12 @@ over one or more instruments (slots), all bars of one interval are known at once
 decides nothing new. A bar that is missing in the source fills nothing and triggers nothing.
 """
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from market.arrays import read_record, write_record
-from market.catalog import MarketData
 from market.events import FillKind
 from market.fills import (
     Costs,
@@ -28,6 +27,7 @@ from market.fills import (
 )
 from market.reasons import Reason
 from market.records import NS_PER_DAY, Action, Intent, Position, Quality, make_dtype
+from risk.account import apply_mark
 from risk.desk import (
     CASH,
     FEES,
@@ -35,19 +35,24 @@ from risk.desk import (
     Desk,
     apply_fill_to_desk,
     apply_funding_to_desk,
+    apply_stop_move,
     compute_equity_quote,
     decide_slot,
-    decide_stop_move,
-    has_order_in_flight,
     make_desk,
     make_slot_specs,
-    mark_desk,
+    sum_equity_quote,
+    sum_maintenance_quote,
 )
+from risk.exit_tracking import decide_forced_exit
 from risk.holding import HOLDING_FLAT, Holding
 from risk.limits import Limits
+from risk.state import ACCOUNT_RISK_NEW
 from risk.stops import StopState, apply_trailing
 from strategies.catalog import decide, observe_all
 from sweeps.records import TRADE_DTYPE, ReplayResult, Trade
+
+if TYPE_CHECKING:  # reading data needs pandas, replaying does not
+    from market.catalog import MarketData
 
 Array = np.ndarray[Any, Any]
 
@@ -171,12 +176,19 @@ def _settle_funding(desk: Desk, tape: Tape, slot: int, px: float, funding_rate: 
 
 
 @njit(cache=True)
+def is_eventful(bar: Any, qty_lots: int, stop_px: float, take_profit_px: float) -> bool:
+    """Return whether a bar does more to a position without orders on their way than mark it."""
+    if bar.funding_open_rate != 0.0 or bar.funding_inside_rate != 0.0:
+        return True
+    return compute_hit(qty_lots, stop_px, take_profit_px, bar.open_px, bar.high_px, bar.low_px)[0] != Hit.NONE.value
+
+
+@njit(cache=True)
 def _step_venue(
     desk: Desk, limits: Limits, costs: Costs, tape: Tape, clock: Clock, best_px: Array, slot: int, bar: Any
 ) -> None:
     # The venue's side of one bar for one slot, in the order that market.fills states.
     ts_now_ns = bar.ts_open_ns
-    desk.marks_px[slot] = bar.close_px
     _settle_funding(desk, tape, slot, bar.open_px, bar.funding_open_rate, ts_now_ns)
     is_missing = (bar.quality & Quality.MISSING.value) != 0
     orders = desk.orders[slot]
@@ -200,17 +212,8 @@ def _step_venue(
 
 
 @njit(cache=True)
-def _mark_or_liquidate(desk: Desk, limits: Limits, costs: Costs, tape: Tape, clock: Clock, ts_now_ns: int) -> float:
-    # Value the account at the close; below its maintenance margin the venue closes every position.
-    equity_quote = compute_equity_quote(desk)
-    margin_quote = 0.0
-    for slot in range(len(desk.holdings)):
-        spec = desk.specs[slot]
-        lots = abs(desk.holdings[slot].qty_lots)
-        if lots != 0:
-            margin_quote += lots * spec.lot_base * desk.marks_px[slot] * spec.maintenance_margin_frac
-    if equity_quote >= margin_quote:
-        return equity_quote
+def _liquidate(desk: Desk, limits: Limits, costs: Costs, tape: Tape, clock: Clock, ts_now_ns: int) -> float:
+    # The account is below its maintenance margin at the close: the venue closes every position there.
     for slot in range(len(desk.holdings)):
         qty_lots = desk.holdings[slot].qty_lots
         if qty_lots != 0:
@@ -220,20 +223,9 @@ def _mark_or_liquidate(desk: Desk, limits: Limits, costs: Costs, tape: Tape, clo
 
 
 @njit(cache=True)
-def _trail(desk: Desk, limits: Limits, tape: Tape, best_px: Array, slot: int, bar: Any, ts_now_ns: int) -> None:
-    holding = desk.holdings[slot]
-    stop_px = desk.orders[slot].stop_px
-    stop = apply_trailing(
-        StopState(stop_px, best_px[slot]),
-        limits.trailing,
-        1 if holding.qty_lots > 0 else -1,
-        holding.avg_px,
-        bar.high_px,
-        bar.low_px,
-    )
-    best_px[slot] = stop.best_px
-    if stop.stop_px != stop_px and decide_stop_move(desk, slot, stop.stop_px) == Reason.OK.value:
-        _trace(tape, TRACE_STOP_MOVE, ts_now_ns, slot, 0, 0, 0, 0, stop.stop_px, 0.0)
+def _move_stop(desk: Desk, tape: Tape, slot: int, stop_px: float, ts_now_ns: int) -> None:
+    if apply_stop_move(desk, slot, stop_px) == Reason.OK.value:
+        _trace(tape, TRACE_STOP_MOVE, ts_now_ns, slot, 0, 0, 0, 0, stop_px, 0.0)
 
 
 @njit(cache=True)
@@ -260,33 +252,59 @@ def run_replay(
     bars: Array, features: Array, params: Any, limits: Limits, costs: Costs, desk: Desk, tape: Tape, clock: Clock
 ) -> None:
     """Run one configuration over BAR_DTYPE[N, T] and its features[N, T]; the desk and the tape are filled in place."""
-    best_px = np.zeros(len(desk.holdings))
-    equity_quote = desk.money_quote[CASH]
+    # The arrays are taken out of their tuples here, and the desk is handed over only where something happens: most
+    # bars change nothing but a mark.
+    account, holdings, orders, specs, marks_px = desk.account, desk.holdings, desk.orders, desk.specs, desk.marks_px
+    money_quote, curve_quote, positions_lots, stops_px = (
+        desk.money_quote,
+        tape.equity_quote,
+        tape.position_lots,
+        tape.stops_px,
+    )
+    best_px = np.zeros(len(holdings))
+    is_full = positions_lots.shape[1] > 0
+    equity_quote = money_quote[CASH]
     ts_day_next_ns = 0
     for i in range(bars.shape[1]):
         ts_now_ns = clock.ts_first_ns + (i + 1) * clock.interval_ns
         is_active = False
         for slot in range(bars.shape[0]):
-            if desk.holdings[slot].qty_lots != 0 or has_order_in_flight(desk, slot):
+            holding, order = holdings[slot], orders[slot]
+            is_in_flight = order.reduce_lots != 0 or order.entry_lots != 0
+            if holding.qty_lots != 0 or is_in_flight:
                 is_active = True
-                _step_venue(desk, limits, costs, tape, clock, best_px, slot, bars[slot, i])
+                bar = bars[slot, i]
+                marks_px[slot] = bar.close_px
+                if is_in_flight or is_eventful(bar, holding.qty_lots, order.stop_px, order.take_profit_px):
+                    _step_venue(desk, limits, costs, tape, clock, best_px, slot, bar)
         if is_active:
-            equity_quote = _mark_or_liquidate(desk, limits, costs, tape, clock, ts_now_ns)
+            equity_quote = sum_equity_quote(money_quote[CASH], holdings, specs, marks_px)
+            if equity_quote < sum_maintenance_quote(holdings, specs, marks_px):
+                equity_quote = _liquidate(desk, limits, costs, tape, clock, ts_now_ns)
         if is_active or ts_now_ns >= ts_day_next_ns:
-            mark_desk(desk, limits, equity_quote, ts_now_ns)
+            marked = apply_mark(read_record(account, 0, ACCOUNT_RISK_NEW), limits, equity_quote, ts_now_ns)
+            write_record(account, 0, marked)
             ts_day_next_ns = (ts_now_ns // NS_PER_DAY + 1) * NS_PER_DAY
-        tape.equity_quote[i] = equity_quote
+        curve_quote[i] = equity_quote
         for slot in range(bars.shape[0]):
-            holding = desk.holdings[slot]
-            is_guarded = limits.enabled and holding.qty_lots != 0
-            if tape.position_lots.shape[1] > 0:
-                tape.position_lots[slot, i] = holding.qty_lots
-                tape.stops_px[slot, i] = desk.orders[slot].stop_px
-            if is_guarded and desk.orders[slot].stop_px > 0.0:
-                _trail(desk, limits, tape, best_px, slot, bars[slot, i], ts_now_ns)
+            holding = holdings[slot]
             position = Position(holding.qty_lots, holding.avg_px, holding.ts_entry_ns)
+            if is_full:
+                positions_lots[slot, i] = position.qty_lots
+                stops_px[slot, i] = orders[slot].stop_px
+            is_forced = False
+            if limits.enabled and position.qty_lots != 0:
+                stop = StopState(orders[slot].stop_px, best_px[slot])
+                bar = bars[slot, i]
+                side = 1 if position.qty_lots > 0 else -1
+                trailed = apply_trailing(stop, limits.trailing, side, position.avg_px, bar.high_px, bar.low_px)
+                best_px[slot] = trailed.best_px
+                if trailed.stop_px != stop.stop_px:
+                    _move_stop(desk, tape, slot, trailed.stop_px, ts_now_ns)
+                forced = decide_forced_exit(read_record(account, 0, ACCOUNT_RISK_NEW), limits, position, ts_now_ns)
+                is_forced = forced != Reason.OK.value
             intent = decide(features[slot, i], params, position, ts_now_ns)
-            if intent.action == Action.TARGET.value or is_guarded:
+            if intent.action == Action.TARGET.value or is_forced:
                 _decide(desk, limits, tape, slot, intent, bars[slot, i], ts_now_ns)
     _close_books(desk, tape, clock, bars)
 
@@ -321,7 +339,7 @@ def _close_books(desk: Desk, tape: Tape, clock: Clock, bars: Array) -> None:
 
 
 def replay(
-    market: MarketData,
+    market: "MarketData",
     params: tuple[Any, ...],
     limits: Limits,
     costs: Costs,

@@ -32,11 +32,11 @@ from risk.desk import (
     SlotDecision,
     apply_fill_to_desk,
     apply_funding_to_desk,
+    apply_stop_move,
     clear_entry,
     clear_reduce,
     compute_equity_quote,
     decide_slot,
-    decide_stop_move,
     make_desk,
     mark_desk,
 )
@@ -110,7 +110,7 @@ class GovernorMachine:
         mark_desk(self.desk, self._plan.limits, equity_quote, ts_close_ns)
         instructions = self._decide(bars, decisions)
         cash_quote = float(self.desk.money_quote[CASH])
-        latch = int(self.desk.account[0]["latch"])
+        latch = int(self.desk.account[0]["latch_reason"])
         denials_total = int(self.desk.denials.sum())
         instructions.append(Record(EquityMarked(ts_close_ns, equity_quote, cash_quote, latch, denials_total)))
         if latch != self._latch:
@@ -156,7 +156,7 @@ class GovernorMachine:
         orders: list[OrderApproved] = []
         moves: list[StopMoveApproved] = []
         for slot, spec in enumerate(self._specs):
-            if slot in wishes and decide_stop_move(self.desk, slot, wishes[slot]) == Reason.OK:
+            if slot in wishes and apply_stop_move(self.desk, slot, wishes[slot]) == Reason.OK:
                 moves.append(StopMoveApproved(slot, wishes[slot], self._epoch))
                 records.append(Record(StopMoved(ts_close_ns, slot, wishes[slot])))
             wish = intents.get(slot) or self._make_hold(slot, ts_close_ns)

@@ -1,0 +1,54 @@
+"""The paper venue as the executor reaches it: the exchange machine over bars, in the executor's own process."""
+
+from actors.executor.machine import AdvanceVenue, ModifyStop, QueryOrder, SubmitOrders, VenueInstruction
+from actors.messages import VenueReported
+from actors.plan import Plan
+from market.events import OrderRejected
+from venues.bar_exchange import BarExchange
+
+_ACCOUNT = "trireme"
+
+
+class PaperVenue:
+    """One account at a `BarExchange`. The same instructions make the same reports, so that a restart rebuilds it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._exchange = BarExchange(plan.instruments, plan.costs)
+        self._exchange.add_account(_ACCOUNT, plan.equity_start_quote)
+        self._instrument_ids = tuple(instrument.instrument_id for instrument in plan.instruments)
+
+    def perform(self, instruction: VenueInstruction, ts_now_ns: int) -> VenueReported:
+        """Do what the executor asks and return everything that it caused."""
+        exchange = self._exchange
+        match instruction:
+            case SubmitOrders(requests=requests):
+                events = exchange.submit(_ACCOUNT, requests, ts_now_ns, group=len(requests) > 1)
+            case ModifyStop(client_order_id=client_order_id, trigger_px=trigger_px):
+                events = exchange.modify(_ACCOUNT, client_order_id, ts_now_ns, trigger_px=trigger_px)
+            case QueryOrder(client_order_id=client_order_id):
+                return self._query(client_order_id, ts_now_ns)
+            case AdvanceVenue(bars=bars):
+                events = exchange.apply_bars(bars, bars.ts_close_ns)
+                positions = tuple(
+                    (instrument_id, qty_lots)
+                    for instrument_id in self._instrument_ids
+                    if (qty_lots := exchange.position(_ACCOUNT, instrument_id).qty_lots) != 0
+                )
+                return VenueReported(self._ours(events), bars.ts_close_ns, positions)
+        return VenueReported(self._ours(events))
+
+    def _query(self, client_order_id: str, ts_now_ns: int) -> VenueReported:
+        # What the venue does not know was never taken; what it knows is told again, fills included.
+        if self._exchange.order_status(_ACCOUNT, client_order_id) is None:
+            return VenueReported((OrderRejected(client_order_id, "never placed", ts_now_ns),))
+        fills = self._exchange.fills_since(_ACCOUNT, 0)
+        return VenueReported(tuple(fill for fill in fills if fill.client_order_id == client_order_id))
+
+    @property
+    def equity_quote(self) -> float:
+        """What the venue says the account is worth [quote]."""
+        return self._exchange.account_state(_ACCOUNT).equity_quote
+
+    @staticmethod
+    def _ours(events: list[tuple[str, object]]) -> tuple:  # type: ignore[type-arg]
+        return tuple(event for account_id, event in events if account_id == _ACCOUNT)
