@@ -77,18 +77,21 @@ class JournalWriter:
     def __repr__(self) -> str:
         return f"JournalWriter({self.writer!r}, epoch={self.epoch}, writer_seq={self.writer_seq})"
 
-    def event(self, message: Any, ts_now_ns: int) -> JournalRecord:
-        """Return the next record for an input of the machine: append it before the machine is told."""
-        return self._record(message, ts_now_ns, Role.EVENT)
+    def event(self, message: Any, ts_now_ns: int, about: Any = None) -> JournalRecord:
+        """Return the next record for an input of the machine: append it before the machine is told.
 
-    def note(self, message: Any, ts_now_ns: int) -> JournalRecord:
+        Where `message` is an envelope, `about` is the message inside: kind and cause are its.
+        """
+        return self._record(message, ts_now_ns, Role.EVENT, message if about is None else about)
+
+    def note(self, message: Any, ts_now_ns: int, about: Any = None) -> JournalRecord:
         """Return the next record for something worth telling that the machine must not be told again."""
-        return self._record(message, ts_now_ns, Role.NOTE)
+        return self._record(message, ts_now_ns, Role.NOTE, message if about is None else about)
 
-    def _record(self, message: Any, ts_now_ns: int, role: Role) -> JournalRecord:
+    def _record(self, message: Any, ts_now_ns: int, role: Role, about: Any) -> JournalRecord:
         payload = self._encode(message)  # before the number is taken: a message that cannot be encoded leaves no gap
         self.writer_seq += 1
-        kind, cause_id = type(message).__name__, message.cause_id
+        kind, cause_id = type(about).__name__, about.cause_id
         return JournalRecord(self.writer, self.epoch, self.writer_seq, ts_now_ns, role.value, kind, cause_id, payload)
 
 

@@ -108,6 +108,17 @@ Statement = tuple[str, tuple[object, ...]]
 _DECODER: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Message | RunStarted | RunEnded)
 
 
+def open_envelope(payload: bytes) -> bytes:
+    """Return the message bytes of a payload: itself, or the last item where a shell wrapped it in an array.
+
+    >>> open_envelope(msgspec.msgpack.encode(["a>b", 1, 7, {"type": "Tick"}])) == msgspec.msgpack.encode({"type": "Tick"})
+    True
+    """
+    if payload and 0x90 <= payload[0] <= 0x9F:  # msgpack: an array of up to 15 items
+        return bytes(msgspec.msgpack.decode(payload, type=list[msgspec.Raw])[-1])
+    return payload
+
+
 def make_decimal_text(value: float) -> str:
     """Return the shortest decimal text that reads back as `value`, plain enough for Decimal.
 
@@ -138,8 +149,8 @@ def project(record: JournalRecord, run: int) -> list[Statement]:
     if rule is None:
         return []
     try:
-        message = _DECODER.decode(record.payload)
-    except msgspec.MsgspecError as error:
+        message = _DECODER.decode(open_envelope(record.payload))
+    except (msgspec.MsgspecError, IndexError) as error:
         raise ValueError(f"payload is no {record.kind}: {error}") from error
     if type(message).__name__ != record.kind:
         raise ValueError(f"payload is a {type(message).__name__}, the record says {record.kind}")

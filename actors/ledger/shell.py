@@ -16,7 +16,7 @@ import msgspec
 
 from actors.journal import JournalError, JournalRecord, JournalWriter
 from actors.ledger.history import HistoryStore, Row
-from actors.ledger.projections import RunEnded, RunStarted
+from actors.ledger.projections import RunEnded, RunStarted, open_envelope
 from actors.ledger.store import JournalStore
 
 WRITER = "ledger"
@@ -180,8 +180,8 @@ def format_story(records: Sequence[JournalRecord]) -> str:
 def _describe(payload: bytes) -> str:
     # Any tagged message can be told, also one of a kind that this version no longer knows.
     try:
-        message: Any = msgspec.msgpack.decode(payload)
-    except msgspec.MsgspecError:
+        message: Any = msgspec.msgpack.decode(open_envelope(payload))
+    except (msgspec.MsgspecError, IndexError):
         return f"({len(payload)} bytes)"
     if not isinstance(message, dict):
         return str(message)

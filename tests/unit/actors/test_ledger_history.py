@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -154,6 +155,17 @@ def test_the_story_of_one_intent_is_told_in_order_and_alone(tmp_path: Path) -> N
         assert lines[1].startswith("1970-01-01T00:00:00.000001Z executor")
         assert "client_order_id=0x1" in lines[1]
         assert await ledger.story("unheard of") == ""
+
+    with_ledger(tmp_path, use)
+
+
+def test_a_message_in_a_shells_envelope_counts_like_a_bare_one(tmp_path: Path) -> None:
+    async def use(ledger: LedgerShell) -> None:
+        journal = JournalWriter("executor", 1, msgspec.msgpack.encode)
+        fill = make_fill("t1", 1, 2, 0.1)
+        await ledger.append([journal.event(("a>b", 1, 7, fill), 1, about=fill)])
+        assert [row["trade_id"] for row in await ledger.fills_since()] == ["t1"]
+        assert "trade_id=t1" in await ledger.story("intent")
 
     with_ledger(tmp_path, use)
 
