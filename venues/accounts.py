@@ -43,6 +43,7 @@ class Account:
     leverages: dict[str, float] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=dict)  # every order ever seen, by client order id
     open_orders: dict[int, Order] = field(default_factory=dict)  # by sequence, in order of arrival
+    reduce_only_orders: dict[int, Order] = field(default_factory=dict)  # those of the open ones
     fills: list[Fill] = field(default_factory=list)
 
     def __post_init__(self) -> None:

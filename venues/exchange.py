@@ -208,7 +208,8 @@ class Exchange:
                 for order in account.orders.values():
                     assert 0 <= order.qty_filled_lots <= order.qty_lots, f"{order} is overfilled"
                     assert (order.sequence in account.open_orders) == order.status.is_open, f"{order} is misfiled"
-                    assert (order.status is OrderStatus.FILLED) == (order.qty_leaves_lots == 0), f"{order} is misnamed"
+                    is_whole = order.qty_leaves_lots == 0 and order.status is not OrderStatus.REJECTED
+                    assert (order.status is OrderStatus.FILLED) == is_whole, f"{order} is misnamed"
 
     def _check_money(self) -> None:
         # Cash moved by fills alone is minus the cost of what is held; funding only changes hands.
@@ -290,6 +291,8 @@ class Exchange:
         order.status = apply_step(order.status, OrderStep.ACCEPT)
         account.orders[request.client_order_id] = order
         account.open_orders[order.sequence] = order
+        if request.is_reduce_only:
+            account.reduce_only_orders[order.sequence] = order
         accepted = OrderAccepted(request.client_order_id, order.venue_order_id, ts_now_ns, request.cause_id)
         self._emit(account.account_id, accepted)
         return order
@@ -304,7 +307,6 @@ class Exchange:
 
     def _start(self, order: Order, ts_now_ns: int) -> None:
         self._to_work.append(order)
-        self._tend_reduce_only(self._accounts[order.account_id], order.request.instrument_id, ts_now_ns)
         self._drain(ts_now_ns)
 
     def _drain(self, ts_now_ns: int) -> None:
@@ -312,6 +314,7 @@ class Exchange:
             order = self._to_work.popleft()
             if order.status.is_open:
                 self._work(order, ts_now_ns)
+                self._tend_reduce_only(self._accounts[order.account_id], order.request.instrument_id, ts_now_ns)
 
     def _book_fill(
         self, order: Order, qty_lots: int, fill_px: float, is_maker: bool, kind: FillKind, trade_id: str, ts_ns: int
@@ -350,20 +353,25 @@ class Exchange:
             for sibling in order.parent.children:
                 if sibling.status.is_open:
                     self._cancel(sibling, Message.SIBLING_FILLED, ts_ns)
-        if is_whole or self._is_child_armed_by_part:
-            for child in order.children:
-                if child.status.is_open and not child.is_armed:
-                    child.is_armed = True
-                    self._to_work.append(child)
-        self._tend_reduce_only(self._accounts[order.account_id], order.request.instrument_id, ts_ns)
+        account, instrument_id = self._accounts[order.account_id], order.request.instrument_id
+        is_entered = account.position(instrument_id).qty_lots * order.request.side > 0
+        for child in order.children:
+            if child.is_armed or not child.status.is_open:
+                continue
+            if is_entered and (is_whole or self._is_child_armed_by_part):
+                child.is_armed = True
+                self._to_work.append(child)
+            elif is_whole:  # the entry only reduced what was held before: there is nothing to protect
+                self._cancel(child, Message.POSITION_CLOSED, ts_ns)
+        self._tend_reduce_only(account, instrument_id, ts_ns)
 
     def _tend_reduce_only(self, account: Account, instrument_id: str, ts_ns: int) -> None:
         # After every change of a position: what cannot reduce goes, what is larger than the position shrinks to it. A
         # child whose entry may still fill keeps its size for what comes; `compute_fillable_lots` caps it until then.
         held_lots = account.position(instrument_id).qty_lots
-        for order in [*account.open_orders.values()]:
+        for order in [*account.reduce_only_orders.values()]:
             request = order.request
-            if not (request.is_reduce_only and order.is_armed and request.instrument_id == instrument_id):
+            if not order.is_armed or request.instrument_id != instrument_id:
                 continue
             room_lots = max(0, -request.side * held_lots)
             is_entry_open = order.parent is not None and order.parent.status.is_open
@@ -409,7 +417,9 @@ class Exchange:
                 self._cancel(order, message, ts_ns)
 
     def _leave(self, order: Order) -> None:
-        self._accounts[order.account_id].open_orders.pop(order.sequence, None)
+        account = self._accounts[order.account_id]
+        account.open_orders.pop(order.sequence, None)
+        account.reduce_only_orders.pop(order.sequence, None)
         self._withdraw(order)
 
     def _make_liquidation(self, account: Account, instrument_id: str, ts_ns: int) -> Order:

@@ -1,0 +1,237 @@
+"""The exchange machine with a price-time book per instrument: accounts trade with each other, marks come from outside.
+
+Fills when
+- A limit or market order meets resting orders of the other side at its limit or better: at the resting order's px, best
+  price first, then first come; the newcomer pays the taker fee, the resting order the maker fee. Partial fills are
+  normal. What is left rests (GTC), or is canceled (IOC "ioc", market "no liquidity").
+- A post-only order that would meet one is refused; so is a change of terms that would make it.
+- A stop triggers when the mark px touches its trigger (a buy: mark >= trigger, a sell: mark <= trigger), at once if it
+  already does, and then is a market order. A take-profit is a reduce-only limit order that rests from its arming on.
+- An order never meets one of its own account: the resting one is canceled ("self trade").
+- `modify` keeps the place in the queue if only the size shrinks, else the order goes to the end, and may match.
+- `settle_funding` pays every position at the px it is given. Liquidation, looked at after each mark and each funding,
+  sells into the book; what the book cannot take is tried again at the next one.
+An account needs a mark px before its orders are taken; a house account does not.
+
+Does not model: slippage bounds of market and triggered orders, limit px of stops, price bands, tick and significant
+figure rules (simulators check them in their venue's words), and what `venues.exchange` names.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from market.events import FillKind, OrderRequest, OrderTriggered, OrderType, TimeInForce
+from market.fills import Costs
+from market.instruments import Instrument
+from market.records import Side
+from venues.accounts import Account
+from venues.exchange import Events, Exchange
+from venues.lifecycle import OrderStep, apply_step
+from venues.matching import Book
+from venues.orders import LIMIT_TYPES, Message, Order, is_px
+
+_KINDS = {OrderType.STOP_MARKET: FillKind.STOP, OrderType.TAKE_PROFIT_LIMIT: FillKind.TAKE_PROFIT}
+
+
+class BookExchange(Exchange):
+    """The exchange machine whose prices are its own books'."""
+
+    def __init__(self, instruments: Sequence[Instrument], costs: Costs, *, is_child_armed_by_part: bool = True) -> None:
+        super().__init__(instruments, costs, is_child_armed_by_part=is_child_armed_by_part)
+        self._books = {instrument_id: Book() for instrument_id in self._instruments}
+        self._stops: dict[str, dict[int, Order]] = {instrument_id: {} for instrument_id in self._instruments}
+
+    def apply_marks(self, marks_px: Mapping[str, float], ts_now_ns: int) -> Events:
+        """Take new mark prices by instrument: stops trigger, then accounts below maintenance are liquidated.
+
+        Raises ValueError for an unknown instrument or a mark that is not finite and > 0; nothing has changed then.
+        """
+        for instrument_id, mark_px in marks_px.items():
+            self._instrument(instrument_id)
+            if not is_px(mark_px):
+                raise ValueError(f"mark px of {instrument_id} is {mark_px}: must be finite and > 0")
+        self._marks_px.update(marks_px)
+        for instrument_id in self._instruments:
+            if instrument_id in marks_px:
+                self._trigger_stops(instrument_id, ts_now_ns)
+        self._liquidate_all(ts_now_ns)
+        return self._finish()
+
+    def settle_funding(self, instrument_id: str, funding_rate: float, index_px: float, ts_now_ns: int) -> Events:
+        """Pay funding on every position of an instrument; positive rate: longs pay. Accounts in opening order."""
+        instrument = self._instrument(instrument_id)
+        if not (is_px(index_px) and math.isfinite(funding_rate)):
+            raise ValueError(f"funding of {instrument_id}: rate {funding_rate} at {index_px} px is not usable")
+        for account in self._accounts.values():
+            self._pay_funding(account, instrument, funding_rate, index_px, ts_now_ns)
+        self._liquidate_all(ts_now_ns)
+        return self._finish()
+
+    def list_levels(self, instrument_id: str, side: int, levels_max: int) -> list[tuple[float, int]]:
+        """Return (px, lots resting) of one side of a book, best first."""
+        self._instrument(instrument_id)
+        return self._books[instrument_id].list_levels(side, levels_max)
+
+    def check_invariants(self, is_full: bool = True) -> None:
+        """Assert what `Exchange` does, and that books are uncrossed and hold just the orders that rest."""
+        for instrument_id in self._instruments if is_full else self._touched:
+            self._books[instrument_id].check_uncrossed(instrument_id)
+        super().check_invariants(is_full)
+        if is_full:
+            self._check_resting()
+
+    def _check_resting(self) -> None:
+        for instrument_id, book in self._books.items():
+            resting = {order.sequence for side in Side for order in book.list_orders(side.value)}
+            held = resting | set(self._stops[instrument_id])
+            expected = {
+                order.sequence
+                for account in self._accounts.values()
+                for order in account.open_orders.values()
+                if order.is_armed and order.request.instrument_id == instrument_id
+            }
+            assert held == expected, f"{instrument_id}: orders {held ^ expected} are on one of book and accounts only"
+
+    # Matching.
+
+    def _work(self, order: Order, ts_now_ns: int) -> None:
+        request = order.request
+        book = self._books[request.instrument_id]
+        self._touched[request.instrument_id] = None
+        if order.is_stop:
+            self._stops[request.instrument_id][order.sequence] = order
+            self._trigger_stops(request.instrument_id, ts_now_ns)
+        elif request.order_type is OrderType.MARKET:
+            self._match_market(order, _get_kind(order), ts_now_ns)
+        elif request.time_in_force is TimeInForce.POST_ONLY and book.can_match(request.side, order.limit_px):
+            self._cancel(order, Message.POST_ONLY, ts_now_ns)
+        else:
+            self._match(order, order.limit_px, _get_kind(order), ts_now_ns)
+            if order.status.is_open and request.time_in_force is TimeInForce.IOC:
+                self._cancel(order, Message.IOC, ts_now_ns)
+            elif order.status.is_open:
+                book.add(order)
+
+    def _match_market(self, order: Order, kind: FillKind, ts_now_ns: int) -> None:
+        self._match(order, order.request.side * math.inf, kind, ts_now_ns)
+        if order.status.is_open and order.request.client_order_id:
+            self._cancel(order, Message.NO_LIQUIDITY, ts_now_ns)
+
+    def _match(self, taker: Order, limit_px: float, kind: FillKind, ts_now_ns: int) -> None:
+        request = taker.request
+        book = self._books[request.instrument_id]
+        while taker.status.is_open and book.can_match(request.side, limit_px):
+            maker = book.get_best(-request.side)
+            assert maker is not None, "a book that can match has a best order"
+            if maker.account_id == taker.account_id:
+                self._cancel(maker, Message.SELF_TRADE, ts_now_ns)
+                self._tend_reduce_only(self._accounts[maker.account_id], request.instrument_id, ts_now_ns)
+                continue
+            qty_lots = min(self._compute_fillable_lots(taker), self._compute_fillable_lots(maker))
+            fill_px = maker.limit_px
+            self._marks_px.setdefault(request.instrument_id, fill_px)
+            self._trades += 1
+            trade_id = str(self._trades)
+            self._book_fill(taker, qty_lots, fill_px, False, kind, trade_id, ts_now_ns)
+            self._book_fill(maker, qty_lots, fill_px, True, _get_kind(maker), trade_id, ts_now_ns)
+            self._follow_fill(taker, ts_now_ns)
+            self._follow_fill(maker, ts_now_ns)
+
+    def _trigger_stops(self, instrument_id: str, ts_now_ns: int) -> None:
+        mark_px = self._marks_px.get(instrument_id, math.nan)
+        touched = [
+            order
+            for order in self._stops[instrument_id].values()
+            if order.request.side * (mark_px - order.trigger_px) >= 0.0
+        ]
+        for order in sorted(touched, key=lambda order: order.sequence):
+            if not order.status.is_open:
+                continue  # the fill of one before it closed the position
+            request = order.request
+            order.status = apply_step(order.status, OrderStep.TRIGGER)
+            triggered = OrderTriggered(request.client_order_id, order.venue_order_id, ts_now_ns, request.cause_id)
+            self._emit(order.account_id, triggered)
+            self._match_market(order, FillKind.STOP, ts_now_ns)
+        self._drain(ts_now_ns)
+
+    def _withdraw(self, order: Order) -> None:
+        instrument_id = order.request.instrument_id
+        self._stops[instrument_id].pop(order.sequence, None)
+        if order.request.order_type in LIMIT_TYPES:
+            self._books[instrument_id].remove(order)
+
+    # Margin.
+
+    def _find_refusal(self, account: Account, request: OrderRequest, is_child: bool = False) -> Message | None:
+        refusal = super()._find_refusal(account, request, is_child)
+        if refusal is not None:
+            return refusal
+        is_post_only = request.order_type in LIMIT_TYPES and request.time_in_force is TimeInForce.POST_ONLY
+        book = self._books[request.instrument_id]
+        if is_post_only and not is_child and book.can_match(request.side, request.limit_px):
+            return Message.POST_ONLY
+        if request.is_reduce_only or account.is_house:
+            return None
+        if request.instrument_id not in self._marks_px:
+            return Message.NO_MARK
+        return self._find_margin_refusal(account, request, request.qty_lots)
+
+    def _find_modify_refusal(
+        self, account: Account, order: Order, qty_lots: int, limit_px: float, trigger_px: float
+    ) -> Message | None:
+        request = order.request
+        refusal = super()._find_modify_refusal(account, order, qty_lots, limit_px, trigger_px)
+        if refusal is not None:
+            return refusal
+        is_post_only = request.order_type in LIMIT_TYPES and request.time_in_force is TimeInForce.POST_ONLY
+        if is_post_only and order.is_armed and self._books[request.instrument_id].can_match(request.side, limit_px):
+            return Message.POST_ONLY
+        if request.is_reduce_only or account.is_house:
+            return None
+        return self._find_margin_refusal(account, request, max(0, qty_lots - order.qty_lots))
+
+    def _find_margin_refusal(self, account: Account, request: OrderRequest, qty_lots: int) -> Message | None:
+        # Per instrument the larger of what would be held if all resting buys, or all resting sells, filled.
+        if qty_lots == 0:
+            return None
+        exposures_lots = {
+            instrument_id: self._compute_exposure_lots(account, instrument_id) for instrument_id in self._marks_px
+        }
+        before_lots = exposures_lots[request.instrument_id]
+        after_lots = self._compute_exposure_lots(account, request.instrument_id, request.side * qty_lots)
+        if after_lots <= before_lots:
+            return None
+        exposures_lots[request.instrument_id] = after_lots
+        required_quote = account.compute_initial_quote(self._marks_px, exposures_lots)
+        is_enough = required_quote <= account.compute_equity_quote(self._marks_px)
+        return None if is_enough else Message.INSUFFICIENT_MARGIN
+
+    def _compute_exposure_lots(self, account: Account, instrument_id: str, more_lots: int = 0) -> int:
+        held_lots = account.position(instrument_id).qty_lots
+        open_lots = {Side.BUY.value: max(0, more_lots), Side.SELL.value: max(0, -more_lots)}
+        for order in account.open_orders.values():
+            if order.request.instrument_id == instrument_id and not order.request.is_reduce_only:
+                open_lots[order.request.side] += order.qty_leaves_lots
+        return max(abs(held_lots + open_lots[Side.BUY.value]), abs(held_lots - open_lots[Side.SELL.value]))
+
+    def _change_terms(self, order: Order, qty_lots: int, limit_px: float, trigger_px: float, ts_now_ns: int) -> None:
+        keeps_place = limit_px == order.limit_px and trigger_px == order.trigger_px and qty_lots <= order.qty_lots
+        if order.is_armed and not keeps_place:
+            self._withdraw(order)
+            self._to_work.append(order)
+        super()._change_terms(order, qty_lots, limit_px, trigger_px, ts_now_ns)
+
+    def _liquidate_all(self, ts_now_ns: int) -> None:
+        for account in self._accounts.values():
+            if not self._is_below_maintenance(account):
+                continue
+            self._cancel_all(account, None, Message.LIQUIDATED, ts_now_ns)
+            for instrument_id in self._instruments:
+                if account.position(instrument_id).qty_lots != 0:
+                    order = self._make_liquidation(account, instrument_id, ts_now_ns)
+                    self._match_market(order, FillKind.LIQUIDATION, ts_now_ns)
+                    self._drain(ts_now_ns)
+
+
+def _get_kind(order: Order) -> FillKind:
+    return _KINDS.get(order.request.order_type, FillKind.ORDER)
