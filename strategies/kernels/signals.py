@@ -83,11 +83,13 @@ def decide_signals(features: SignalsFeatures, params: SignalsParams, position: P
         return Intent(Action.HOLD.value, 0.0, 0.0, 0.0, Reason.NO_SIGNAL.value)
     if features.target_frac == 0.0:
         return Intent(Action.TARGET.value, 0.0, 0.0, 0.0, Reason.EXIT_SIGNAL.value)
+    # Not 0.0 * NaN: no take-profit is no distance, also before the ATR is warm.
+    take_profit_distance_px = params.take_profit_atr * features.atr_px if params.take_profit_atr > 0.0 else 0.0
     return Intent(
         Action.TARGET.value,
         features.target_frac * params.size_frac,
         params.stop_atr * features.atr_px,
-        params.take_profit_atr * features.atr_px,
+        take_profit_distance_px,
         Reason.ENTRY_SIGNAL.value,
     )
 
