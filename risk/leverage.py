@@ -33,7 +33,8 @@ def decide_leverage(
     """Return (notional that may be added [quote], reason): LEVERAGE_INSTRUMENT if the smallest order does not fit."""
     if not params.enabled:
         return math.inf, Reason.OK.value
-    leverage_max = min(params.leverage_max, request.leverage_max)
+    # Not min(): min(3.0, nan) is 3.0; here NaN is taken, and denies below.
+    leverage_max = params.leverage_max if params.leverage_max <= request.leverage_max else request.leverage_max
     room_quote = leverage_max * equity_quote - request.notional_instrument_quote
     if not (room_quote >= order_min_quote * (1.0 - 1e-12) and request.notional_instrument_quote >= 0.0):
         return 0.0, Reason.LEVERAGE_INSTRUMENT.value

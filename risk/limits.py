@@ -186,8 +186,8 @@ def _parse_value(where: str, value: object, like: bool | int | float) -> bool | 
         if isinstance(value, bool):
             return value
         raise ValueError(f"{where} is {value!r}, expected true or false")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{where} is {value!r}, expected a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e15 < value < 1e15:
+        raise ValueError(f"{where} is {value!r}, expected a finite number")
     if isinstance(like, float):
         return float(value)
     if value != int(value):
