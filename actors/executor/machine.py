@@ -4,10 +4,10 @@ An order is sent once, under an id that derives from its intent. What the venue 
 for by that id; it is never sent again. A position whose stop does not rest at the venue in time is flattened.
 """
 
-from collections import deque
 from dataclasses import dataclass
 
 from actors.governor.machine import make_digest
+from actors.inlet import Inlet
 from actors.messages import (
     AccountUpdate,
     Alert,
@@ -104,7 +104,7 @@ class ExecutorMachine:
         self._trade_ids: set[str] = set()
         self._qty_lots = [0] * (len(plan.instruments) * len(plan.strategies))
         self._ts_naked_ns: dict[int, int] = {}  # slot -> since when its position has no resting stop
-        self._bars: deque[BarsClosed] = deque()
+        self._bars: Inlet[BarsClosed] = Inlet()
         self._booked: list[Booked] = []
         self._ts_approved_ns = -1  # -1: nothing has closed yet, the first bars need no approval before them
         self._ts_advanced_ns = 0
@@ -114,8 +114,7 @@ class ExecutorMachine:
         instructions: list[Instruction | VenueInstruction] = []
         match event:
             case BarsClosed():
-                if event.ts_close_ns > self._ts_advanced_ns:
-                    self._bars.append(event)
+                self._bars.offer(event)
             case Approvals():
                 if event.ts_close_ns > self._ts_approved_ns:
                     instructions += self._take_approvals(event, ts_now_ns)
@@ -129,7 +128,7 @@ class ExecutorMachine:
             case _:
                 raise TypeError(f"no handler for {type(event).__name__}")
         if self._bars and self._ts_approved_ns in (-1, self._ts_advanced_ns):
-            bars = self._bars.popleft()
+            bars = self._bars.take()
             self._ts_advanced_ns = bars.ts_close_ns
             self._ts_approved_ns = max(self._ts_approved_ns, 0)
             instructions.append(AdvanceVenue(bars))

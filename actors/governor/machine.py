@@ -1,8 +1,8 @@
-"""The governor: sizes intents, runs the gate, latches, and binds every approval to exact fields, an epoch, an expiry."""
+"""The governor: sizes intents, runs the gate, latches, and binds approvals to exact fields, an epoch and an expiry."""
 
 import hashlib
-from collections import deque
 
+from actors.inlet import Inlet
 from actors.messages import (
     AccountUpdate,
     Alert,
@@ -72,24 +72,20 @@ class GovernorMachine:
         self._epoch = epoch
         self._specs = plan.make_specs()
         self.desk: Desk = make_desk(self._specs, len(plan.strategies), plan.equity_start_quote)
-        self._bars: deque[BarsClosed] = deque()
-        self._updates: deque[AccountUpdate] = deque()
-        self._decisions: list[deque[Decisions]] = [deque() for _ in plan.strategies]
-        self._ts_governed_ns = 0
+        self._bars: Inlet[BarsClosed] = Inlet()
+        self._updates: Inlet[AccountUpdate] = Inlet()
+        self._decisions: list[Inlet[Decisions]] = [Inlet() for _ in plan.strategies]
         self._latch = 0
 
     def handle(self, event: Message, ts_now_ns: int) -> list[Instruction]:
         """Take one message; govern every close that is complete."""
         match event:
             case BarsClosed():
-                if event.ts_close_ns > self._ts_governed_ns:
-                    self._bars.append(event)
+                self._bars.offer(event)
             case AccountUpdate():
-                if event.ts_close_ns > self._ts_governed_ns:
-                    self._updates.append(event)
+                self._updates.offer(event)
             case Decisions():
-                if event.ts_close_ns > self._ts_governed_ns:
-                    self._decisions[event.strategy].append(event)
+                self._decisions[event.strategy].offer(event)
             case _:
                 raise TypeError(f"no handler for {type(event).__name__}")
         instructions: list[Instruction] = []
@@ -98,11 +94,10 @@ class GovernorMachine:
         return instructions
 
     def _govern(self) -> list[Instruction]:
-        bars, update = self._bars.popleft(), self._updates.popleft()
-        decisions = [queue.popleft() for queue in self._decisions]
+        bars, update = self._bars.take(), self._updates.take()
+        decisions = [inlet.take() for inlet in self._decisions]
         ts_close_ns = bars.ts_close_ns
         assert {update.ts_close_ns, *(d.ts_close_ns for d in decisions)} == {ts_close_ns}
-        self._ts_governed_ns = ts_close_ns
         for slot, spec in enumerate(self._specs):
             self.desk.marks_px[slot] = bars.bars[spec.instrument].close_px
         self._book(update)

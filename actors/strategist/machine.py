@@ -1,10 +1,10 @@
-"""The strategist: observes each close, trails its stops, decides what to hold. It knows positions only from the venue."""
+"""The strategist: observes each close, trails its stops, decides what to hold. Positions it knows by the venue only."""
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from actors.inlet import Inlet
 from actors.messages import AccountUpdate, BarsClosed, Decisions, Instruction, Message, Send, SlotIntent, StopWish
 from actors.plan import Plan, make_intent_id
 from market.events import Fill, FillKind
@@ -41,26 +41,22 @@ class StrategistMachine:
             plan.find_slot(strategy, index): _Slot(index, instrument.lot_base, new_state(self._params))
             for index, instrument in enumerate(plan.instruments)
         }
-        self._bars: deque[BarsClosed] = deque()
-        self._updates: deque[AccountUpdate] = deque()
-        self._ts_decided_ns = 0
+        self._bars: Inlet[BarsClosed] = Inlet()
+        self._updates: Inlet[AccountUpdate] = Inlet()
 
     def handle(self, event: Message, ts_now_ns: int) -> list[Instruction]:
         """Take bars or an account update; decide every close that is complete."""
         match event:
             case BarsClosed():
-                if event.ts_close_ns > self._ts_decided_ns:
-                    self._bars.append(event)
+                self._bars.offer(event)
             case AccountUpdate():
-                if event.ts_close_ns > self._ts_decided_ns:
-                    self._updates.append(event)
+                self._updates.offer(event)
             case _:
                 raise TypeError(f"no handler for {type(event).__name__}")
         instructions: list[Instruction] = []
         while self._bars and self._updates:
-            bars, update = self._bars.popleft(), self._updates.popleft()
+            bars, update = self._bars.take(), self._updates.take()
             assert bars.ts_close_ns == update.ts_close_ns, (bars.ts_close_ns, update.ts_close_ns)
-            self._ts_decided_ns = bars.ts_close_ns
             self._book(update)
             instructions.append(Send(("governor",), self._decide(bars)))
         return instructions
