@@ -1,0 +1,224 @@
+"""A Ray session that this process starts, or joins, and leaves without a trace.
+
+The embedded session is shut in: every port on loopback (Ray binds to the node's address, which is 127.0.0.1), a token
+of its own in its own directory, no dashboard unless asked for, no usage reports, no metrics of Ray's own, no worker at
+reduced priority. Two sessions never share a file or a port.
+
+Ray is imported here only when a session begins: reading the command line's help must not cost the second that takes.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cluster.config import ROLES
+from cluster.processes import ProcessId, end, list_descendants, wait_gone
+
+# What Ray appends to the session directory for its longest socket name: /session_<26>_<pid>/sockets/plasma_store.<n>
+_SOCKET_TAIL_BYTES = 70
+_UNIX_PATH_MAX_BYTES = 107
+_STOP_S = 10.0
+
+LABEL_WORN = "true"
+
+
+@dataclass
+class Session:
+    """A running connection to Ray."""
+
+    address: str
+    namespace: str
+    directory: Path | None  # the embedded session's own; lanes put their sockets here; None when joined
+    dashboard_url: str | None
+    auth_token: str | None = field(repr=False)
+    is_owner: bool
+    _environment: dict[str, str | None] = field(default_factory=dict, repr=False)
+    _bystanders: frozenset[ProcessId] = field(default=frozenset(), repr=False)  # children we had before
+    _is_stopped: bool = field(default=False, repr=False)
+
+    def socket_endpoint(self, name: str) -> str:
+        """Return a `unix://` endpoint for a lane of this session. ValueError: when joined, or the name is too long."""
+        if self.directory is None:
+            raise ValueError(f"lane {name!r}: a joined session has no directory for sockets, use tcp://")
+        return unix_endpoint(self.directory, name)
+
+    def stop(self) -> list[ProcessId]:
+        """End the session; return the processes that had to be ended by force (none, if all is well). Safe to repeat.
+
+        Raises RuntimeError if any process of an embedded session lives on.
+        """
+        import ray
+
+        if self._is_stopped:
+            return []
+        self._is_stopped = True
+        ours = list_descendants(os.getpid()) if self.is_owner else []
+        before = [process for process in ours if process not in self._bystanders]
+        ray.shutdown()
+        _restore_environment(self._environment)
+        stubborn = wait_gone(before, _STOP_S)
+        survivors = end(stubborn, _STOP_S)
+        if self.directory is not None:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        if survivors:
+            raise RuntimeError(f"Ray processes live on after stop: pids {[process.pid for process in survivors]}")
+        return stubborn
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+
+def start_local(
+    *,
+    namespace: str = "trireme",
+    roles: Iterable[str] = ROLES,
+    num_cpus: int = 2,
+    object_store_mb: int = 200,
+    temp_dir: Path = Path("/tmp"),
+    include_dashboard: bool = False,
+    dashboard_port: int = 0,
+    log_to_driver: bool = False,
+    system_environment: Mapping[str, str] | None = None,
+) -> Session:
+    """Start Ray on this machine, wearing every role in `roles`, and connect to it. Takes 3 to 8 s on two cores.
+
+    temp_dir: the session's directory is made below it; must be short. system_environment: further RAY_* variables.
+    Raises ValueError on a temp_dir too long, RuntimeError when this process has a session already.
+    """
+    environment = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_worker_niceness": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_enable_metrics_collection": "0",
+        **(system_environment or {}),
+    }
+    if len(os.fsencode(temp_dir)) + len("/t-12345678") + _SOCKET_TAIL_BYTES > _UNIX_PATH_MAX_BYTES:
+        raise ValueError(f"temp_dir {temp_dir} is too long for Ray's Unix sockets, use a short one such as /tmp")
+    import ray
+
+    if ray.is_initialized():
+        raise RuntimeError("this process is connected to Ray already: stop that session first")
+    directory = Path(tempfile.mkdtemp(prefix="t-", dir=temp_dir))
+    token = secrets.token_hex(32)
+    token_path = directory / "token"
+    token_path.touch(mode=0o600)
+    token_path.write_text(token)
+    environment["RAY_AUTH_TOKEN_PATH"] = str(token_path)
+    restore = _set_environment(environment)
+    bystanders = frozenset(list_descendants(os.getpid()))
+    session = Session("", namespace, directory, None, token, True, restore)
+    session._bystanders = bystanders
+    try:
+        with _loopback_only():
+            context = ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                labels=dict.fromkeys(roles, LABEL_WORN),
+                object_store_memory=object_store_mb * 1_000_000,
+                include_dashboard=include_dashboard,
+                dashboard_host="127.0.0.1",
+                dashboard_port=dashboard_port or find_free_port(),
+                namespace=namespace,
+                log_to_driver=log_to_driver,
+                logging_level="warning",
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(directory),
+            )
+    except BaseException:
+        session.stop()
+        raise
+    session.address = context.address_info["gcs_address"]
+    if include_dashboard:
+        session.dashboard_url = f"http://{context.dashboard_url}"
+    return session
+
+
+def connect(address: str, *, namespace: str = "trireme", log_to_driver: bool = False) -> Session:
+    """Join a running Ray at `address` ("host:port" or "auto"). RAY_AUTH_MODE and the token come from the environment.
+
+    Raises ConnectionError, naming the address, when nothing answers there.
+    """
+    import ray
+
+    if ray.is_initialized():
+        raise RuntimeError("this process is connected to Ray already: stop that session first")
+    try:
+        context = ray.init(address=address, namespace=namespace, log_to_driver=log_to_driver, logging_level="warning")
+    except (ConnectionError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConnectionError(f"no Ray cluster at {address}: {first_line}") from error
+    url = f"http://{context.dashboard_url}" if context.dashboard_url else None
+    return Session(context.address_info["gcs_address"], namespace, None, url, None, False)
+
+
+def unix_endpoint(directory: Path, name: str) -> str:
+    """Return a `unix://` lane endpoint below `directory`. Raises ValueError when the path would be too long."""
+    path = directory / f"{name}.sock"
+    if len(os.fsencode(path)) > _UNIX_PATH_MAX_BYTES:
+        raise ValueError(f"lane {name!r}: socket path {path} is over {_UNIX_PATH_MAX_BYTES} bytes, shorten the name")
+    return f"unix://{path}"
+
+
+def find_free_port(host: str = "127.0.0.1") -> int:
+    with socket.create_server((host, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def local_session(**settings: object) -> Iterator[Session]:
+    """`with local_session(num_cpus=2) as session:` starts and surely stops."""
+    session = start_local(**settings)  # type: ignore[arg-type]
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def _set_environment(environment: Mapping[str, str]) -> dict[str, str | None]:
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    _reread_environment()
+    return before
+
+
+def _restore_environment(before: Mapping[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if before:
+        _reread_environment()
+
+
+@contextlib.contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Let Ray listen on 127.0.0.1, where it would put the address of a network card and then listen on every one.
+
+    This is Ray's own switch (RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0), which it reads at import: too early for us.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _reread_environment() -> None:
+    # Ray's compiled part reads RAY_* once, when first imported; its own auth set-up reads them again by the same calls.
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
