@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from market.records import NS_PER_DAY, make_dtype
-from sweeps.records import FloatArray, IntArray, ReplayResult
+from sweeps.records import FloatArray, ReplayResult
 
 DAYS_PER_YEAR = 365.0  # crypto trades every day
 
@@ -167,24 +167,28 @@ def summarize(
 
 @njit(cache=True)
 def _summarize_arrays(
-    ts_open_ns: IntArray,
+    ts_first_ns: int,
+    interval_ns: int,
     equity_quote: FloatArray,
     pnl_quote: FloatArray,
     equity_start_quote: float,
     fees_quote: float,
     funding_quote: float,
 ) -> Metrics:
-    # The array form: the very steps that the replay loop takes, over what it left.
+    # The array form: the very steps that the replay loop takes, over what it left, day by day.
     daily, drawdown, sums = start_daily(equity_start_quote), start_drawdown(equity_start_quote), TRADE_SUMS_NEW
-    last = equity_quote.shape[0] - 1
-    for i in range(last + 1):
-        drawdown = apply_equity(drawdown, equity_quote[i])
-        if i == last or ts_open_ns[i] // NS_PER_DAY != ts_open_ns[i + 1] // NS_PER_DAY:
-            daily = apply_day_end(daily, equity_quote[i])
+    length, bar = equity_quote.shape[0], 0
+    while bar < length:
+        ts_next_day_ns = ((ts_first_ns + bar * interval_ns) // NS_PER_DAY + 1) * NS_PER_DAY
+        next_day_bar = min(-((ts_first_ns - ts_next_day_ns) // interval_ns), length)
+        for i in range(bar, next_day_bar):
+            drawdown = apply_equity(drawdown, equity_quote[i])
+        daily = apply_day_end(daily, equity_quote[next_day_bar - 1])
+        bar = next_day_bar
     for pnl in pnl_quote:
         sums = apply_trade(sums, pnl)
     metrics: Metrics = summarize(
-        daily, drawdown, sums, equity_start_quote, equity_quote[last], fees_quote, funding_quote
+        daily, drawdown, sums, equity_start_quote, equity_quote[length - 1], fees_quote, funding_quote
     )
     return metrics
 
@@ -195,9 +199,9 @@ def check_result(result: ReplayResult) -> None:
         raise ValueError("the period holds no bars: nothing to measure; widen --from and --to")
     if not (math.isfinite(result.equity_start_quote) and result.equity_start_quote > 0.0):
         raise ValueError(f"equity_start_quote is {result.equity_start_quote}, must be finite and > 0")
-    unknown = np.flatnonzero(~np.isfinite(result.equity_quote))
-    if unknown.size:
-        raise ValueError(f"equity is not finite from bar {unknown[0]} on: check the prices of that bar")
+    is_known = np.isfinite(result.equity_quote)
+    if not is_known.all():
+        raise ValueError(f"equity is not finite from bar {np.argmin(is_known)} on: check the prices of that bar")
 
 
 def compute_metrics(result: ReplayResult) -> Metrics:
@@ -207,7 +211,8 @@ def compute_metrics(result: ReplayResult) -> Metrics:
     """
     check_result(result)
     metrics: Metrics = _summarize_arrays(
-        np.ascontiguousarray(result.bars[0]["ts_open_ns"]),
+        int(result.bars[0]["ts_open_ns"][0]),
+        result.interval_ns,
         np.ascontiguousarray(result.equity_quote),
         np.ascontiguousarray(result.trades["pnl_quote"]),
         float(result.equity_start_quote),
@@ -215,12 +220,6 @@ def compute_metrics(result: ReplayResult) -> Metrics:
         float(result.funding_quote),
     )
     return metrics
-
-
-def compute_day_ends(ts_open_ns: IntArray) -> IntArray:
-    """Return the index of the last bar of each UTC day, oldest first; the last bar ends the last day."""
-    days = ts_open_ns // NS_PER_DAY
-    return np.flatnonzero(np.append(days[1:] != days[:-1], True)).astype(np.int64)
 
 
 def compute_drawdowns_frac(equity_quote: FloatArray, equity_start_quote: float) -> FloatArray:

@@ -40,7 +40,7 @@ TRADE_DTYPE = make_dtype(Trade)
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """One replayed configuration: N slots, T bars of `interval_ns`, oldest first."""
+    """One replayed configuration: N slots, T bars on one grid of `interval_ns`, oldest first, no gap."""
 
     instrument_ids: tuple[str, ...]  # per slot
     interval_ns: int
@@ -48,7 +48,7 @@ class ReplayResult:
     equity_start_quote: float
     equity_quote: FloatArray  # float64[T], marked at each bar's close
     position_lots: IntArray  # int64[N, T], signed, at each bar's close
-    stops_px: FloatArray | None  # float64[N, T], resting stop in force during the bar, 0.0 none; None: not kept
+    stops_px: FloatArray | None  # float64[N, T], resting stop at the close, 0.0 none; None: not kept
     trades: RecordArray  # TRADE_DTYPE[trades], in order of exit
     denials: IntArray  # int64[REASON_COUNT], counts indexed by Reason
     fees_quote: float  # > 0 we paid

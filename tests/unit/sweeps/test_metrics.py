@@ -16,7 +16,6 @@ from sweeps.metrics import (
     apply_day_end,
     apply_equity,
     apply_trade,
-    compute_day_ends,
     compute_drawdown_frac_max,
     compute_drawdowns_frac,
     compute_metrics,
@@ -143,11 +142,6 @@ def test_the_start_equity_is_the_first_peak() -> None:
     for equity in (90.0, 95.0, 120.0, 114.0):
         drawdown = apply_equity(drawdown, equity)
     assert compute_drawdown_frac_max(drawdown) == 1.0 - 90.0 / 100.0
-
-
-def test_a_day_ends_with_its_last_bar() -> None:
-    bars = make_bars(100, ts_start_ns=TS_START_NS - 3 * INTERVAL_NS)
-    assert compute_day_ends(bars["ts_open_ns"]).tolist() == [2, 98, 99]
 
 
 @pytest.mark.parametrize(
