@@ -256,9 +256,9 @@ def _load_value(template: Any, value: Any, where: str) -> Any:
             return float.fromhex(value)
         if isinstance(template, np.ndarray):
             array = np.frombuffer(bytes.fromhex(value), "<f8").astype(np.float64)
-            if len(array) != len(template):
-                raise ValueError(f"{len(array)} values, these parameters need {len(template)}")
-            return array
+            if array.size != template.size:
+                raise ValueError(f"{array.size} values, these parameters need {template.size}")
+            return array.reshape(template.shape)
         if type(value) is not int:
             raise ValueError(f"'{value}' is no whole number")
     except (TypeError, ValueError) as error:

@@ -146,6 +146,7 @@ def apply_sar(
         sar_px = past_low_px if side > 0 else past_high_px
         extreme_px = high_px if side > 0 else low_px
         acceleration, bars_since_flip = acceleration_step, 0
+        past_high_px, past_low_px = high_px, low_px  # the first bar made the first stop and does not hold it back
     if side * ((low_px if side > 0 else high_px) - sar_px) <= 0.0:
         side = -side
         sar_px = max(extreme_px, past_high_px, high_px) if side < 0 else min(extreme_px, past_low_px, low_px)
@@ -164,12 +165,12 @@ def apply_sar(
 class RollingState(NamedTuple):
     """Mean and squared deviations of the last `window` values, as blocks: see `apply_rolling`."""
 
-    values: FloatArray  # float64[window], the block being filled over the block before it
-    suffix_mean: FloatArray  # float64[window], of the block before: mean of its values from here to its end
-    suffix_m2: FloatArray  # float64[window], sum of squared deviations of the same
-    seen: int  # values seen
+    blocks: (
+        FloatArray  # float64[3, window]: the block being filled; means and m2 from here to the end of the one before
+    )
+    seen: int  # values
     mean: float  # of the last min(seen, window) values
-    m2: float
+    m2: float  # sum of their squared deviations from the mean
     block_mean: float  # of the block being filled
     block_m2: float
 
@@ -177,7 +178,7 @@ class RollingState(NamedTuple):
 @njit(cache=True)
 def make_rolling(window: int) -> RollingState:
     """Return the state before any value; `window` >= 1."""
-    return RollingState(np.zeros(window), np.zeros(window), np.zeros(window), 0, 0.0, 0.0, 0.0, 0.0)
+    return RollingState(np.zeros((3, window)), 0, 0.0, 0.0, 0.0, 0.0)
 
 
 @njit(cache=True)
@@ -197,10 +198,11 @@ def apply_rolling(state: RollingState, value: float) -> RollingState:
     >>> state.mean, state.m2
     (2.0, 2.0)
     """
-    values, suffix_mean, suffix_m2 = state.values, state.suffix_mean, state.suffix_m2
-    window = len(values)
+    # One array, and numbers for all else: each array in a record costs its reference counts at every step.
+    blocks = state.blocks
+    window = blocks.shape[1]
     position = state.seen % window
-    values[position] = value
+    blocks[0, position] = value
     filled = position + 1
     past_mean = state.block_mean if position > 0 else 0.0
     past_m2 = state.block_m2 if position > 0 else 0.0
@@ -209,53 +211,47 @@ def apply_rolling(state: RollingState, value: float) -> RollingState:
     block_m2 = past_m2 + delta * (value - block_mean)
     mean, m2 = block_mean, block_m2
     if filled == window:
-        _sum_suffixes(values, suffix_mean, suffix_m2)
+        _sum_suffixes(blocks)
     elif state.seen >= window:
-        gap = block_mean - suffix_mean[filled]
-        mean = suffix_mean[filled] + gap * (filled / window)
-        m2 = suffix_m2[filled] + block_m2 + gap * gap * ((window - filled) * filled / window)
-    return RollingState(values, suffix_mean, suffix_m2, state.seen + 1, mean, m2, block_mean, block_m2)
+        gap = block_mean - blocks[1, filled]
+        mean = blocks[1, filled] + gap * (filled / window)
+        m2 = blocks[2, filled] + block_m2 + gap * gap * ((window - filled) * filled / window)
+    return RollingState(blocks, state.seen + 1, mean, m2, block_mean, block_m2)
 
 
 @njit(cache=True)
-def _sum_suffixes(values: FloatArray, suffix_mean: FloatArray, suffix_m2: FloatArray) -> None:
+def _sum_suffixes(blocks: FloatArray) -> None:
     # Welford from the end of the block to its begin.
-    window = len(values)
+    window = blocks.shape[1]
     mean, m2 = 0.0, 0.0
     for index in range(window - 1, -1, -1):
-        delta = values[index] - mean
+        delta = blocks[0, index] - mean
         mean += delta / (window - index)
-        m2 += delta * (values[index] - mean)
-        suffix_mean[index] = mean
-        suffix_m2[index] = m2
+        m2 += delta * (blocks[0, index] - mean)
+        blocks[1, index] = mean
+        blocks[2, index] = m2
 
 
 @njit(cache=True)
-def compute_rolling_std(state: RollingState) -> float:
-    """Return the standard deviation (of the population: divisor n) of the window; 0.0 before the first value."""
-    count = min(state.seen, len(state.values))
-    return math.sqrt(state.m2 / count) if count > 0 else 0.0
+def compute_z(value: float, mean: float, m2: float, count: int) -> float:
+    """Return how many standard deviations (of the population: divisor n) `value` lies from the mean of `count` values.
 
+    0.0 where all values are equal: a deviation below 1e-12 of the mean is rounding, not spread. `count` >= 1.
 
-@njit(cache=True)
-def compute_z(state: RollingState, value: float) -> float:
-    """Return how many standard deviations `value` lies from the window's mean; 0.0 where all values are equal.
-
-    A deviation below 1e-12 of the mean is rounding, not spread.
+    >>> compute_z(4.0, 2.0, 4.0, 4)
+    2.0
     """
-    std = compute_rolling_std(state)
-    if std <= 1e-12 * abs(state.mean):
+    std = math.sqrt(m2 / count)
+    if std <= 1e-12 * abs(mean):
         return 0.0
-    z: float = (value - state.mean) / std
-    return z
+    return (value - mean) / std
 
 
 class RollingMaxState(NamedTuple):
     """Largest of the last `window` values, in blocks as in `RollingState`."""
 
-    values: FloatArray  # float64[window]
-    suffix_max: FloatArray  # float64[window]
-    seen: int
+    blocks: FloatArray  # float64[2, window]: the block being filled; maxima from here to the end of the one before
+    seen: int  # values
     maximum: float  # of the last min(seen, window) values
     block_max: float
 
@@ -263,7 +259,7 @@ class RollingMaxState(NamedTuple):
 @njit(cache=True)
 def make_rolling_max(window: int) -> RollingMaxState:
     """Return the state before any value; `window` >= 1."""
-    return RollingMaxState(np.zeros(window), np.zeros(window), 0, 0.0, 0.0)
+    return RollingMaxState(np.zeros((2, window)), 0, 0.0, 0.0)
 
 
 @njit(cache=True)
@@ -278,17 +274,17 @@ def apply_rolling_max(state: RollingMaxState, value: float) -> RollingMaxState:
     >>> state.maximum
     3.0
     """
-    values, suffix_max = state.values, state.suffix_max
-    window = len(values)
+    blocks = state.blocks
+    window = blocks.shape[1]
     position = state.seen % window
-    values[position] = value
+    blocks[0, position] = value
     block_max = max(state.block_max, value) if position > 0 else value
     maximum = block_max
     if position + 1 == window:
         largest = value
         for index in range(window - 1, -1, -1):
-            largest = max(largest, values[index])
-            suffix_max[index] = largest
+            largest = max(largest, blocks[0, index])
+            blocks[1, index] = largest
     elif state.seen >= window:
-        maximum = max(suffix_max[position + 1], block_max)
-    return RollingMaxState(values, suffix_max, state.seen + 1, maximum, block_max)
+        maximum = max(blocks[1, position + 1], block_max)
+    return RollingMaxState(blocks, state.seen + 1, maximum, block_max)

@@ -92,12 +92,13 @@ def observe_mean_reversion_funding(
         return state, MeanReversionFundingFeatures(close_px, past.atr_px, past.price_z, past.agreement_z, reason)
     price = apply_rolling(state.price, bar.close_px)
     atr = apply_atr(state.atr, params.atr_bars, bar.high_px, bar.low_px, bar.close_px)
-    price_z = compute_z(price, bar.close_px)
+    price_z = compute_z(bar.close_px, price.mean, price.m2, min(price.seen, params.price_bars))
     funding = state.funding
     agreement_z = -math.inf
     if math.isfinite(bar.funding_rate):
         funding = apply_rolling(funding, bar.funding_rate)
-        agreement_z = compute_z(funding, bar.funding_rate) * (1.0 if price_z >= 0.0 else -1.0)
+        funding_z = compute_z(bar.funding_rate, funding.mean, funding.m2, min(funding.seen, params.funding_bars))
+        agreement_z = funding_z if price_z >= 0.0 else -funding_z
     is_ready = price.seen >= params.price_bars and funding.seen >= params.funding_bars and atr.seen >= params.atr_bars
     features = MeanReversionFundingFeatures(
         close_px=bar.close_px,
