@@ -12,9 +12,10 @@ from actors.executor.machine import ExecutorMachine
 from actors.executor.paper import PaperVenue
 from actors.governor.machine import GovernorMachine
 from actors.market_feed.machine import MarketFeedMachine
-from actors.messages import BarsClosed, Message, Record, Send
+from actors.messages import Message, Record, Send
 from actors.plan import Plan
 from actors.strategist.machine import StrategistMachine
+from market.events import BarsClosed
 
 FEED, GOVERNOR, EXECUTOR = "market_feed", "governor", "executor"
 

@@ -9,13 +9,15 @@ exactly where the journal ends.
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from actors.journal import JournalRecord, JournalWriter
-from actors.messages import Instruction, Message, Record, Send, decode, encode
-from cluster.lanes import LaneEvent, LaneKind, LanePosition, LaneReceiver, LaneServer
+from actors.journal import JournalRecord, JournalWriter, Machine, Role
+from actors.messages import Message, Record, Send, decode, encode
+from cluster.handles import acall
+from cluster.lanes import LaneEvent, LaneFailed, LaneKind, LaneLost, LanePosition, LaneReceiver, LaneServer
+from cluster.spawn import get_actor
 
 LANE_CAPACITY = 8192
 LEDGER, HERALD = "ledger", "herald"
@@ -27,7 +29,7 @@ class ShellSettings:
 
     name: str
     directory: str  # of the lanes' Unix sockets
-    epoch: int  # of this session: fences writers, executors and approvals of an earlier one
+    run: int  # of the ledger: the journal of this session begins after this place
     sends_to: tuple[str, ...]
     hears_from: tuple[str, ...]
 
@@ -45,16 +47,10 @@ class Heard(msgspec.Struct, frozen=True, array_like=True):
     message: Message
 
 
-class Machine(Protocol):
-    """What a shell drives."""
-
-    def handle(self, event: Any, ts_now_ns: int) -> list[Any]:
-        """Apply one event and return the instructions."""
-
-
 _HEARD_ENCODER = msgspec.msgpack.Encoder()
 _HEARD_DECODER: msgspec.msgpack.Decoder[Heard] = msgspec.msgpack.Decoder(Heard)
 _BATCH_ENCODER = msgspec.msgpack.Encoder()
+_CALL_S = 30.0
 
 
 class Shell:
@@ -72,7 +68,9 @@ class Shell:
         self._receivers: dict[str, LaneReceiver] = {}
         self._positions: dict[str, LanePosition] = {}  # per inbound lane, what the journal ends with
         self._last_said: dict[str, Message] = {}
-        self._journal = JournalWriter(settings.name, settings.epoch, lambda heard: _HEARD_ENCODER.encode(heard))
+        self._journal: JournalWriter | None = None  # from open() on, when the ledger has given an epoch
+        self._place = ("", 0, 0)  # of the message being journaled
+        self._unsent: list[JournalRecord] = []
         self._durable_seq = 0
         self._durable = asyncio.Condition()
         self._turn = asyncio.Lock()
@@ -83,19 +81,18 @@ class Shell:
 
     async def open(self) -> dict[str, str]:
         """Replay this actor's journal, if it has one, and open its lanes; return lane -> endpoint."""
-        async with self._turn:
-            for record in await self._read_journal():
-                self._recall(record)
-            for receiver in self.settings.sends_to:
-                lane = f"{self.settings.name}>{receiver}"
-                server = LaneServer(
-                    lane,
-                    LaneKind.RELIABLE,
-                    self.settings.make_endpoint(receiver),
-                    receivers=(receiver,),
-                    capacity=LANE_CAPACITY,
-                )
-                self._servers[receiver] = await server.start()
+        ledger = get_actor(LEDGER)
+        name = self.settings.name
+        epoch = await acall(ledger, "claim", name, timeout_s=_CALL_S)
+        self._journal = JournalWriter(name, epoch, self._encode_heard)
+        for record in await acall(ledger, "read_replay", name, self.settings.run, timeout_s=_CALL_S):
+            if record.role == Role.EVENT:
+                self._recall(_HEARD_DECODER.decode(record.payload))
+        for receiver in self.settings.sends_to:
+            lane = f"{name}>{receiver}"
+            endpoint = self.settings.make_endpoint(receiver)
+            server = LaneServer(lane, LaneKind.RELIABLE, endpoint, receivers=(receiver,), capacity=LANE_CAPACITY)
+            self._servers[receiver] = await server.start()
         return {server.lane: server.endpoint for server in self._servers.values()}
 
     async def connect(self, endpoints: dict[str, str]) -> None:
@@ -146,24 +143,28 @@ class Shell:
         return on_message
 
     def _on_lane_event(self, event: LaneEvent) -> None:
-        # What a lane lost or refused is never passed over in silence: the actor stops taking new risk by stopping.
-        name = type(event).__name__
-        if name in ("LaneLost", "LaneFailed"):
-            self._failure = f"{name}: {event}"
+        # What a lane lost or refused is never passed over in silence: the live table and the supervisor see it.
+        if isinstance(event, LaneLost | LaneFailed):
+            self._failure = str(event)
 
     async def hear(self, heard: Heard) -> None:
         """Journal one event, let the machine handle it, and perform what it asks for."""
         async with self._turn:
-            self._advance_clock(heard.message)
-            await self._append(self._make_record(heard, is_event=True))
+            self._take(heard)
             await self._perform_all(self.machine.handle(heard.message, self.ts_now_ns))
+            await self._flush_journal()
+
+    def _take(self, heard: Heard) -> None:
+        self._advance_clock(heard.message)
+        self._place = (heard.lane, heard.lane_epoch, heard.lane_sequence)
+        assert self._journal is not None
+        self._unsent.append(self._journal.event(heard.message, self.ts_now_ns))
 
     async def _perform_all(self, instructions: Iterable[Any]) -> None:
         for instruction in instructions:
             outcome = await self._perform(instruction)
             if outcome is not None:
-                self._advance_clock(outcome)
-                await self._append(self._make_record(Heard("", 0, 0, outcome), is_event=True))
+                self._take(Heard("", 0, 0, outcome))
                 await self._perform_all(self.machine.handle(outcome, self.ts_now_ns))
 
     async def _perform(self, instruction: Any) -> Message | None:
@@ -172,9 +173,12 @@ class Shell:
             case Send():
                 await self._send(instruction)
             case Record():
-                record = self._make_record(Heard("", 0, 0, instruction.message), is_event=False)
-                await self._append(record)
+                assert self._journal is not None
+                self._place = ("", 0, 0)
+                record = self._journal.note(instruction.message, self.ts_now_ns)
+                self._unsent.append(record)
                 if instruction.is_awaited:
+                    await self._flush_journal()
                     await self._wait_durable(record.writer_seq)
             case _:
                 raise TypeError(f"{type(self).__name__} cannot perform {type(instruction).__name__}")
@@ -190,30 +194,28 @@ class Shell:
         ts_ns = getattr(message, "ts_close_ns", 0)
         self.ts_now_ns = max(self.ts_now_ns, ts_ns)
 
-    def _make_record(self, heard: Heard, *, is_event: bool) -> JournalRecord:
-        make = self._journal.event if is_event else self._journal.note
-        record = make(heard, self.ts_now_ns)
-        return record
+    def _encode_heard(self, message: Message) -> bytes:
+        return _HEARD_ENCODER.encode(Heard(*self._place, message))
 
-    async def _append(self, record: JournalRecord) -> None:
-        await self._servers[LEDGER].send(_BATCH_ENCODER.encode(record))
+    async def _flush_journal(self) -> None:
+        if self._unsent:
+            batch, self._unsent = self._unsent, []
+            await self._servers[LEDGER].send(_BATCH_ENCODER.encode(batch))
 
     async def _wait_durable(self, writer_seq: int) -> None:
         async with self._durable:
             await self._durable.wait_for(lambda: self._durable_seq >= writer_seq)
 
-    async def _read_journal(self) -> list[JournalRecord]:
-        raise NotImplementedError
-
-    def _recall(self, record: JournalRecord) -> None:
-        heard = _HEARD_DECODER.decode(record.payload)
+    def _recall(self, heard: Heard) -> None:
+        # One event of an earlier life: what the machine asks for was done then.
         if heard.lane:
             self._positions[heard.lane] = LanePosition(heard.lane_epoch, heard.lane_sequence)
         self._advance_clock(heard.message)
         for instruction in self.machine.handle(heard.message, self.ts_now_ns):
             self._recall_instruction(instruction)
 
-    def _recall_instruction(self, instruction: Instruction) -> None:
+    def _recall_instruction(self, instruction: Any) -> None:
+        # Of what was said, only the last on each lane may not have arrived: everything after it waits for the answer.
         if isinstance(instruction, Send):
             for name in self.settings.sends_to:
                 if any(name == to or name.startswith(f"{to}.") for to in instruction.to):

@@ -12,7 +12,6 @@ from actors.messages import (
     AccountUpdate,
     Alert,
     Approvals,
-    BarsClosed,
     Booked,
     Instruction,
     Message,
@@ -29,6 +28,7 @@ from actors.messages import (
 )
 from actors.plan import Plan, make_client_order_id
 from market.events import (
+    BarsClosed,
     Event,
     Fill,
     FundingPaid,
@@ -133,6 +133,20 @@ class ExecutorMachine:
             self._ts_approved_ns = max(self._ts_approved_ns, 0)
             instructions.append(AdvanceVenue(bars))
         return instructions
+
+    def describe_orders(self) -> list[dict[str, object]]:
+        """Return the orders that have not ended, for the live table."""
+        return [
+            {
+                "client_order_id": client_order_id,
+                "slot": order.slot,
+                "part": order.part.value,
+                "qty_leaves_lots": order.qty_leaves_lots,
+                "px": order.trigger_px or order.limit_px,
+                "is_unknown": order.is_unknown,
+            }
+            for client_order_id, order in self._orders.items()
+        ]
 
     def _take_approvals(self, event: Approvals, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
         self._ts_approved_ns = event.ts_close_ns

@@ -3,8 +3,9 @@
 from actors.executor.machine import AdvanceVenue, ModifyStop, QueryOrder, SubmitOrders, VenueInstruction
 from actors.messages import VenueReported
 from actors.plan import Plan
-from market.events import OrderRejected
+from market.events import OrderRejected, VenueEvent
 from venues.bar_exchange import BarExchange
+from venues.exchange import Events
 
 _ACCOUNT = "trireme"
 
@@ -50,5 +51,5 @@ class PaperVenue:
         return self._exchange.account_state(_ACCOUNT).equity_quote
 
     @staticmethod
-    def _ours(events: list[tuple[str, object]]) -> tuple:  # type: ignore[type-arg]
+    def _ours(events: Events) -> tuple[VenueEvent, ...]:
         return tuple(event for account_id, event in events if account_id == _ACCOUNT)

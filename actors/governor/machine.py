@@ -1,13 +1,13 @@
 """The governor: sizes intents, runs the gate, latches, and binds approvals to exact fields, an epoch and an expiry."""
 
 import hashlib
+from typing import Any
 
 from actors.inlet import Inlet
 from actors.messages import (
     AccountUpdate,
     Alert,
     Approvals,
-    BarsClosed,
     Decisions,
     EquityMarked,
     Instruction,
@@ -23,11 +23,13 @@ from actors.messages import (
     StopMoved,
 )
 from actors.plan import Plan, make_intent_id
-from market.events import Fill, FundingPaid, OrderCanceled, OrderRejected
+from market.events import BarsClosed, Fill, FundingPaid, OrderCanceled, OrderRejected
 from market.reasons import Reason
 from market.records import Action, Intent
 from risk.desk import (
     CASH,
+    FEES,
+    FUNDING,
     Desk,
     SlotDecision,
     apply_fill_to_desk,
@@ -92,6 +94,35 @@ class GovernorMachine:
         while self._bars and self._updates and all(self._decisions):
             instructions.extend(self._govern())
         return instructions
+
+    def describe_account(self) -> dict[str, Any]:
+        """Return equity, positions, latch and denials, for the live table."""
+        account, denials = self.desk.account[0], self.desk.denials
+        return {
+            "equity_quote": float(account["equity_quote"]),
+            "equity_day_start_quote": float(account["equity_day_start_quote"]),
+            "cash_quote": float(self.desk.money_quote[CASH]),
+            "fees_quote": float(self.desk.money_quote[FEES]),
+            "funding_quote": float(self.desk.money_quote[FUNDING]),
+            "latch": Reason(int(account["latch_reason"])).name,
+            "denials": {Reason(reason).name: int(count) for reason, count in enumerate(denials) if count},
+            "slots": [self._describe_slot(slot) for slot in range(len(self._specs))],
+        }
+
+    def _describe_slot(self, slot: int) -> dict[str, Any]:
+        holding, orders, spec = self.desk.holdings[slot], self.desk.orders[slot], self._specs[slot]
+        qty_lots, avg_px, mark_px = int(holding["qty_lots"]), float(holding["avg_px"]), float(self.desk.marks_px[slot])
+        return {
+            "strategy": self._plan.strategies[spec.strategy].name,
+            "instrument_id": self._plan.get_instrument(slot).instrument_id,
+            "qty_base": qty_lots * spec.lot_base,
+            "avg_px": avg_px,
+            "mark_px": mark_px,
+            "stop_px": float(orders["stop_px"]),
+            "take_profit_px": float(orders["take_profit_px"]),
+            "pnl_unrealized_quote": qty_lots * spec.lot_base * (mark_px - avg_px),
+            "is_order_in_flight": bool(orders["entry_lots"] != 0 or orders["reduce_lots"] != 0),
+        }
 
     def _govern(self) -> list[Instruction]:
         bars, update = self._bars.take(), self._updates.take()

@@ -3,7 +3,8 @@
 import math
 from collections import deque
 
-from actors.messages import AccountUpdate, Alert, Approvals, BarsClosed, Instruction, Message, Send, Severity
+from actors.messages import AccountUpdate, Alert, Approvals, Instruction, Message, Send, Severity
+from market.events import BarsClosed
 from market.records import Bar, Quality
 
 

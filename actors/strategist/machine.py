@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.inlet import Inlet
-from actors.messages import AccountUpdate, BarsClosed, Decisions, Instruction, Message, Send, SlotIntent, StopWish
+from actors.messages import AccountUpdate, Decisions, Instruction, Message, Send, SlotIntent, StopWish
 from actors.plan import Plan, make_intent_id
-from market.events import Fill, FillKind
+from market.events import BarsClosed, Fill, FillKind
 from market.fills import apply_fill
 from market.reasons import Reason
 from market.records import POSITION_FLAT, Action, Bar, Intent, Position
@@ -60,6 +60,19 @@ class StrategistMachine:
             self._book(update)
             instructions.append(Send(("governor",), self._decide(bars)))
         return instructions
+
+    def describe_slots(self) -> list[dict[str, Any]]:
+        """Return position and stop per slot, for the live table."""
+        return [
+            {
+                "slot": index,
+                "instrument_id": self._plan.instruments[slot.instrument].instrument_id,
+                "qty_lots": slot.position.qty_lots,
+                "avg_px": slot.position.avg_px,
+                "stop_px": slot.stop_px,
+            }
+            for index, slot in self._slots.items()
+        ]
 
     def _book(self, update: AccountUpdate) -> None:
         for booked in update.booked:
