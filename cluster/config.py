@@ -43,8 +43,8 @@ def read_yaml(path: Path) -> Section:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ValueError(f"{path}: cannot be read: {reason}") from None
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return Section(f"{path}:1")
@@ -56,8 +56,6 @@ def read_yaml(path: Path) -> Section:
         raise ValueError(f"{path}:{line}: not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
-    finally:
-        loader.dispose()
 
 
 def _build(loader: yaml.SafeLoader, node: yaml.Node, path: Path) -> Any:
