@@ -103,9 +103,9 @@ class DiscordChannel:
             failure = type(error).__name__
         if failure:
             raise DeliveryError(f"discord: {failure}", is_transient=True)
-        if response.status_code not in (200, 204):
-            retry_after = response.headers.get("Retry-After", "")
-            raise _make_http_error("discord", response.status_code, retry_after)
+        first = (response.history or [response])[0]  # a redirect turns the POST into a GET: the message is not there
+        if first.status_code not in (200, 204):
+            raise _make_http_error("discord", first.status_code, first.headers.get("Retry-After", ""))
 
 
 @dataclass(frozen=True, slots=True)
