@@ -58,7 +58,7 @@ def apply_ema(state: EmaState, window: int, value: float) -> EmaState:
     """Return the average after one more value; it means something from `seen` >= `window` (>= 1) on.
 
     Seeded with the mean of the first `window` values, then weight 2 / (window + 1) for each new one.
-    Source: Appel, "Technical Analysis: Power Tools for Active Investors" (2005), ch. 6; the seed is that of TA-Lib.
+    Source: Appel, "Technical Analysis: Power Tools for Active Investors" (2005); the seed is that of TA-Lib.
 
     >>> state = apply_ema(apply_ema(EMA_NEW, 2, 1.0), 2, 3.0)
     >>> state.value, apply_ema(state, 2, 5.0).value
@@ -86,7 +86,7 @@ def apply_atr(state: AtrState, window: int, high_px: float, low_px: float, close
 
     The true range of the first bar is its range. The mean of the first `window` true ranges is the seed; from then on
     atr = (atr * (window - 1) + true range) / window, here in the form atr + (true range - atr) / window.
-    Source: Wilder, "New Concepts in Technical Trading Systems" (1978), pp. 21-23.
+    Source: Wilder, "New Concepts in Technical Trading Systems" (1978), section III (volatility).
 
     >>> state = apply_atr(apply_atr(ATR_NEW, 2, 12.0, 10.0, 11.0), 2, 14.0, 12.0, 13.0)
     >>> state.atr_px, apply_atr(state, 2, 13.5, 13.0, 13.0).atr_px
@@ -133,7 +133,7 @@ def apply_sar(
     (0.20). The stop for the next bar never lies inside the ranges of this bar and the one before it.
     The first side, which Wilder leaves to the chart reader, is that of the larger directional movement of the first
     two bars, long when in doubt, and the first stop is the first bar's other end (as TA-Lib does).
-    Source: Wilder, "New Concepts in Technical Trading Systems" (1978), section II, pp. 9-18.
+    Source: Wilder, "New Concepts in Technical Trading Systems" (1978), section II (parabolic time/price).
     """
     if math.isnan(state.high_px):
         return SarState(0, math.nan, math.nan, math.nan, 0.0, high_px, low_px, 0)
@@ -189,7 +189,7 @@ def apply_rolling(state: RollingState, value: float) -> RollingState:
     suffix sums are made once, when it fills) and the begin of this one, merged. So a value that has left the window
     leaves no trace, whatever its size, errors do not add up, and a step costs O(1) on average.
     Source: within a block Welford, Technometrics 4(3), 1962; the merge is Chan, Golub and LeVeque, "Updating formulae
-    and a pairwise algorithm for computing sample variances" (1979), eq. 2.1; blocks as in van Herk's running maximum
+    and a pairwise algorithm for computing sample variances" (1979); blocks as in van Herk's running maximum
     (Pattern Recognition Letters 13, 1992).
 
     >>> state = make_rolling(2)

@@ -192,13 +192,29 @@ def test_defaults_and_ranges_agree(name: str) -> None:
     assert tuple(idea.ranges) == idea.params._fields  # type: ignore[attr-defined]
     assert set(idea.slow) < set(idea.ranges)
     assert {"close_px", "atr_px"} <= set(idea.features_dtype.names or ())
-    assert (ROOT / idea.doc_page).is_file()
     catalog.check_params(idea.defaults)
     for key, allowed in idea.ranges.items():
         assert allowed.least <= allowed.low <= allowed.high <= allowed.most, key
         assert allowed.low <= getattr(idea.defaults, key) <= allowed.high, key
         assert not allowed.is_log or allowed.low > 0.0, key
         assert type(getattr(idea.defaults, key)) is (int if allowed.is_int else float), key
+
+
+@each_strategy
+def test_the_page_states_the_defaults_and_ranges(name: str) -> None:
+    idea = STRATEGIES[name]
+    rows = [line.split("|")[1:5] for line in (ROOT / idea.doc_page).read_text().splitlines() if line.startswith("| `")]
+    stated = {
+        key.strip(" `"): (default.strip(), search.strip(), range_.strip()) for key, default, search, range_ in rows
+    }
+    assert stated == {
+        key: (
+            f"{getattr(idea.defaults, key):g}",
+            f"{allowed.low:g}..{allowed.high:g}{' log' if allowed.is_log else ''}",
+            f"{allowed.least:.7g}..{allowed.most:.7g}",
+        )
+        for key, allowed in idea.ranges.items()
+    }
 
 
 @pytest.mark.parametrize("text", [str, lambda value: value])
