@@ -49,9 +49,15 @@ def start_next(state: BarState, interval_ns: int) -> BarState:
 
 
 @njit(cache=True)
+def is_trade_sound(px: float, qty_base: float) -> bool:
+    """Return whether a trade may enter a bar; one that may not does not close one either."""
+    return math.isfinite(px) and math.isfinite(qty_base) and px > 0.0 and qty_base >= 0.0
+
+
+@njit(cache=True)
 def apply_trade(state: BarState, interval_ns: int, ts_ns: int, px: float, qty_base: float) -> tuple[BarState, int]:
     """Return the bar with one trade added, and Taken. The trade must not lie beyond the bar: close it first."""
-    if not (math.isfinite(px) and math.isfinite(qty_base)) or px <= 0.0 or qty_base < 0.0:
+    if not is_trade_sound(px, qty_base):
         return state, Taken.REFUSED.value
     if state.ts_open_ns < 0:
         return BarState(ts_ns - ts_ns % interval_ns, px, px, px, px, qty_base, 1), Taken.ADDED.value
@@ -77,6 +83,8 @@ def build_bars(ts_ns: IntArray, px: FloatArray, qty_base: FloatArray, interval_n
     ts_open_ns, values = np.empty(length, np.int64), np.empty((length, 5))
     state, count = BarState(-1, 0.0, 0.0, 0.0, 0.0, 0.0, 0), 0
     for index in range(len(ts_ns)):
+        if not is_trade_sound(px[index], qty_base[index]):
+            continue
         while state.ts_open_ns >= 0 and ts_ns[index] >= state.ts_open_ns + interval_ns:
             ts_open_ns[count] = state.ts_open_ns
             values[count] = (state.open_px, state.high_px, state.low_px, state.close_px, state.volume_base)
@@ -106,13 +114,12 @@ class BarBuilder:
 
     def add_trade(self, ts_ns: int, px: float, qty_base: float) -> list[BarState]:
         """Add one trade; return the bars its time closed, oldest first."""
-        if not (math.isfinite(px) and math.isfinite(qty_base)):
-            self.refused += 1  # a broken message closes no bar
+        if not is_trade_sound(px, qty_base):
+            self.refused += 1
             return []
         closed = self.close_until(ts_ns)
         self._state, taken = apply_trade(self._state, self._interval_ns, ts_ns, px, qty_base)
         self.late += taken == Taken.LATE
-        self.refused += taken == Taken.REFUSED
         return closed
 
     def close_until(self, ts_now_ns: int) -> list[BarState]:

@@ -168,7 +168,7 @@ def _read_content(path: Path) -> tuple[str, bytes]:
 
 
 def _is_value(cell: str) -> bool:
-    return bool(re.match(r"[-+.]?\d", cell)) or cell.lower() in _TRUE or cell == ""
+    return bool(re.match(r"[-+.]?\d", cell)) or cell.lower() in _TRUE
 
 
 def _guess_names(first: list[str], source: str) -> list[str]:
@@ -271,8 +271,7 @@ def _make_series(
         elif name in _OPTIONAL:
             columns[name] = np.full(len(table), -1 if name == "trade_id" else False, DTYPES[name])
         else:
-            wanted = _NAMES[name][-1 if name in ("px", "qty_base") else 0]
-            raise ValueError(f"{source}: no column {wanted!r}, needed for {kind}; it has {', '.join(names)}")
+            raise ValueError(f"{source}: no column {_NAMES[name][0]!r}, needed for {kind}; it has {', '.join(names)}")
     if kind is Kind.FUNDING:
         columns["ts_ns"] = columns["ts_ns"] // NS_PER_MINUTE * NS_PER_MINUTE
     return Series(kind, columns, 0, source, row_first, row_word)

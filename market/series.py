@@ -154,9 +154,7 @@ def merge_series(parts: Sequence[Series]) -> Series:
         if is_other.any():
             at = repeats[np.argmax(is_other)]
             places = " and ".join(_describe_merged(parts, int(order[index])) for index in (at - 1, at))
-            raise ValueError(
-                f"{places} disagree on the same {'trade' if kind is Kind.TRADES else kind}; keep one of them"
-            )
+            raise ValueError(f"{places} disagree on one {'trade' if kind is Kind.TRADES else 'time'}; keep one of them")
     chosen = order[~is_repeat]
     return Series(kind, {name: values[chosen] for name, values in columns.items()}, parts[0].interval_ns)
 
