@@ -166,7 +166,7 @@ def summarize(
 
 
 @njit(cache=True)
-def _summarize_arrays(
+def summarize_arrays(
     ts_first_ns: int,
     interval_ns: int,
     equity_quote: FloatArray,
@@ -175,7 +175,7 @@ def _summarize_arrays(
     fees_quote: float,
     funding_quote: float,
 ) -> Metrics:
-    # The array form: the very steps that the replay loop takes, over what it left, day by day.
+    """Return the metrics of equity at the closes of a grid of bars and of trades: the steps of the loop, day by day."""
     daily, drawdown, sums = start_daily(equity_start_quote), start_drawdown(equity_start_quote), TRADE_SUMS_NEW
     length, bar = equity_quote.shape[0], 0
     while bar < length:
@@ -210,7 +210,7 @@ def compute_metrics(result: ReplayResult) -> Metrics:
     Raises ValueError where `check_result` does.
     """
     check_result(result)
-    metrics: Metrics = _summarize_arrays(
+    metrics: Metrics = summarize_arrays(
         int(result.bars[0]["ts_open_ns"][0]),
         result.interval_ns,
         np.ascontiguousarray(result.equity_quote),
