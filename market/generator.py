@@ -241,7 +241,7 @@ def settle_funding(
     """Return the settlement times and rates of a run of bars, from the average premium of the interval before each."""
     every_ns = interval_h * 3600 * NS_PER_S
     end_ns = ts_first_ns + len(premium_frac) * interval_ns
-    ts_ns = np.arange(ts_first_ns // every_ns + 1, (end_ns - 1) // every_ns + 1, dtype=np.int64) * every_ns
+    ts_ns = np.arange(ts_first_ns // every_ns + 1, end_ns // every_ns + 1, dtype=np.int64) * every_ns
     closed = (ts_ns - ts_first_ns) // interval_ns  # bars closed by then
     first = np.maximum((ts_ns - every_ns - ts_first_ns) // interval_ns, 0)
     first = np.maximum(np.minimum(first, closed - 1), 0)  # a bar longer than the interval: the last one closed

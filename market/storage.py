@@ -83,7 +83,7 @@ def read_instrument(catalog_dir: Path, instrument_id: str) -> Instrument:
     try:
         return instrument_from_dict(json.loads(path.read_text()), str(path))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not readable ({error}); import the instrument again") from error
+        raise ValueError(f"{path}: not readable ({error}); remove it and import again") from error
 
 
 def write_instrument(catalog_dir: Path, instrument: Instrument) -> None:
@@ -119,7 +119,9 @@ def _read_part(path: Path) -> Part:
             str(meta["sha256"]),
         )
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a file of a catalog ({type(error).__name__}); import it again") from error
+        raise ValueError(
+            f"{path}: not a file of a catalog ({type(error).__name__}); remove it and import again"
+        ) from error
 
 
 def read_dataset(dataset: Dataset) -> Series:
@@ -141,9 +143,9 @@ def _read_rows(part: Part) -> Series:
             for name in COLUMNS[part.kind]
         }
     except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise ValueError(f"{part.path}: damaged ({type(error).__name__}); import it again") from error
+        raise ValueError(f"{part.path}: damaged ({type(error).__name__}); remove it and import again") from error
     if compute_sha256(part.kind, part.interval_ns, columns) != part.sha256:
-        raise ValueError(f"{part.path}: values are not those written (sha256 differs); import it again")
+        raise ValueError(f"{part.path}: values are not those written (sha256 differs); remove it and import again")
     return Series(part.kind, columns, part.interval_ns, str(part.path))
 
 

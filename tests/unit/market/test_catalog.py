@@ -84,9 +84,7 @@ def test_a_period_is_half_open_and_by_bar_open(tmp_path: Path) -> None:
     assert (market.ts_first_ms, market.ts_last_ms) == (TS_MS + QUARTER_MS, TS_MS + 4 * QUARTER_MS)
     one = load_market(catalog, [BTC], TS_MS, TS_MS + 1)
     assert one.bars.shape == (1, 1)
-    with pytest.raises(
-        ValueError, match=r"no bars in the period 2030-.*; the catalog has BTC-PERP\.BINANCE 2024-"
-    ):
+    with pytest.raises(ValueError, match=r"no bars in the period 2030-.*; the catalog has BTC-PERP\.BINANCE 2024-"):
         load_market(catalog, [BTC], 1_893_456_000_000)
     with pytest.raises(ValueError, match="no bars in the period"):
         load_market(catalog, [BTC], TS_MS + QUARTER_MS, TS_MS + QUARTER_MS)
@@ -234,7 +232,9 @@ def test_values_changed_behind_our_back_are_found(tmp_path: Path) -> None:
     path = catalog / BTC / "bars-15m.parquet"
     table = pq.read_table(path)
     pq.write_table(table.set_column(5, "volume_base", table.column("close_px")), path)
-    with pytest.raises(ValueError, match=r"values are not those written \(sha256 differs\); import it again"):
+    with pytest.raises(
+        ValueError, match=r"values are not those written \(sha256 differs\); remove it and import again"
+    ):
         load_market(catalog, [BTC])
     assert "sha256 differs" in check_catalog(catalog)[0].problem
 
