@@ -12,25 +12,32 @@ class ActorLostError(ConnectionError):
     """The actor is dead, restarting, or out of reach. The call may have been executed."""
 
 
+class ActorStartError(RuntimeError):
+    """The actor's constructor raised."""
+
+
+class ActorBusyError(ConnectionError):
+    """The actor has `max_pending_calls` unanswered calls from here. This one was not sent."""
+
+
 def call(handle: Any, method: str, *args: Any, timeout_s: float, **kwargs: Any) -> Any:
     """Call a method of an actor and wait for its answer.
 
-    Raises CallTimeoutError, ActorLostError, or whatever the method raised, as it was. Not from inside an event loop.
+    Raises CallTimeoutError, ActorLostError, ActorStartError, ActorBusyError, or whatever the method raised, as it was.
+    Not from inside an event loop.
     """
     import ray
 
-    reference = getattr(handle, method).remote(*args, **kwargs)
     try:
-        return ray.get(reference, timeout=timeout_s)
+        return ray.get(getattr(handle, method).remote(*args, **kwargs), timeout=timeout_s)
     except Exception as error:
         raise _clear(error, handle, method, timeout_s) from error
 
 
 async def acall(handle: Any, method: str, *args: Any, timeout_s: float, **kwargs: Any) -> Any:
     """Like `call`, awaitable."""
-    reference = getattr(handle, method).remote(*args, **kwargs)
     try:
-        return await asyncio.wait_for(_resolve(reference), timeout_s)
+        return await asyncio.wait_for(_resolve(getattr(handle, method).remote(*args, **kwargs)), timeout_s)
     except Exception as error:
         raise _clear(error, handle, method, timeout_s) from error
 
@@ -40,7 +47,7 @@ async def _resolve(reference: Any) -> Any:
 
 
 def wait_ready(handle: Any, timeout_s: float) -> None:
-    """Return when the actor's constructor has. Raises like `call`; the constructor's own exception comes as it was."""
+    """Return when the actor's constructor has. Raises like `call`; ValueError if its constructor raised one."""
     call(handle, "__ray_ready__", timeout_s=timeout_s)
 
 
@@ -59,8 +66,10 @@ def _clear(error: Exception, handle: Any, method: str, timeout_s: float) -> Exce
         error, exceptions.RayTaskError
     ):
         return CallTimeoutError(f"{what} has not answered within {timeout_s} s")
-    if isinstance(error, exceptions.ActorDiedError) and (cause := _cause_in_constructor(error)) is not None:
-        return cause
+    if isinstance(error, exceptions.RayActorError) and error.actor_init_failed:
+        return _start_error(str(error), what)
+    if isinstance(error, exceptions.PendingCallsLimitExceeded):
+        return ActorBusyError(f"{what}: too many calls of ours are unanswered")
     if isinstance(error, exceptions.RayActorError):
         return ActorLostError(f"{what}: {str(error).strip().splitlines()[0]}")
     if isinstance(error, exceptions.RayTaskError) and isinstance(error.cause, Exception):
@@ -68,6 +77,8 @@ def _clear(error: Exception, handle: Any, method: str, timeout_s: float) -> Exce
     return error
 
 
-def _cause_in_constructor(error: Any) -> Exception | None:
-    cause = getattr(error, "cause", None) or error.__cause__
-    return cause if isinstance(cause, Exception) else None
+def _start_error(text: str, what: str) -> Exception:
+    # Ray keeps only the text of what a constructor raised; its last line names the exception.
+    last_line = text.strip().splitlines()[-1].strip()
+    kind, _, message = last_line.partition(": ")
+    return ValueError(message) if kind == "ValueError" else ActorStartError(f"{what}: {last_line}")

@@ -8,6 +8,7 @@ Ray is imported here only when a session begins: reading the command line's help
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -16,9 +17,12 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cluster.config import ROLES
 from cluster.processes import ProcessId, end, list_descendants, wait_gone
+
+_log = logging.getLogger(__name__)
 
 # What Ray appends to the session directory for its longest socket name: /session_<26>_<pid>/sockets/plasma_store.<n>
 _SOCKET_TAIL_BYTES = 70
@@ -117,6 +121,7 @@ def start_local(
     bystanders = frozenset(list_descendants(os.getpid()))
     session = Session("", namespace, directory, None, token, True, restore)
     session._bystanders = bystanders
+    _log_instead_of_printing()
     try:
         with _loopback_only():
             context = ray.init(
@@ -151,6 +156,7 @@ def connect(address: str, *, namespace: str = "trireme", log_to_driver: bool = F
 
     if ray.is_initialized():
         raise RuntimeError("this process is connected to Ray already: stop that session first")
+    _log_instead_of_printing()
     try:
         context = ray.init(address=address, namespace=namespace, log_to_driver=log_to_driver, logging_level="warning")
     except (ConnectionError, RuntimeError) as error:
@@ -200,6 +206,17 @@ def _restore_environment(before: Mapping[str, str | None]) -> None:
         _reread_environment()
 
 
+def _log_instead_of_printing() -> None:
+    """Ray prints what it has to say about dead workers to standard output, which belongs to the results of a command."""
+    from ray._private import worker
+
+    def log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        for line in data["lines"]:
+            _log.warning("%s: %s", data.get("actor_name") or data["pid"], line)
+
+    worker.print_to_stdstream = log
+
+
 @contextlib.contextmanager
 def _loopback_only() -> Iterator[None]:
     """Let Ray listen on 127.0.0.1, where it would put the address of a network card and then listen on every one.
@@ -217,7 +234,7 @@ def _loopback_only() -> Iterator[None]:
 
 
 def _reread_environment() -> None:
-    # Ray's compiled part reads RAY_* once, when first imported; its own auth set-up reads them again by the same calls.
+    # Ray's compiled part reads RAY_* once, at import; its own auth set-up reads them again by the same calls.
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")

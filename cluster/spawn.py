@@ -1,9 +1,7 @@
 """The only place where plain classes become Ray actors."""
 
-from collections.abc import Iterable
 from typing import Any
 
-from cluster.config import ROLES
 from cluster.handles import ActorLostError, CallTimeoutError, wait_ready
 from cluster.session import LABEL_WORN
 
@@ -88,18 +86,17 @@ def list_roles() -> dict[str, int]:
     """Return how many living nodes wear each role."""
     import ray
 
-    labels = [node["Labels"] for node in ray.nodes() if node["Alive"]]
-    return {role: sum(worn.get(role) == LABEL_WORN for worn in labels) for role in ROLES}
+    worn = [
+        role for node in ray.nodes() if node["Alive"] for role, value in node["Labels"].items() if value == LABEL_WORN
+    ]
+    return {role: worn.count(role) for role in sorted(set(worn))}
 
 
-def check_role(role: str, known: Iterable[str] = ROLES) -> None:
+def check_role(role: str) -> None:
     """Raises ValueError when no living node wears `role`: Ray would let an actor wait for it for ever, in silence."""
-    if role not in known:
-        raise ValueError(f"unknown role {role!r}, known are: {', '.join(known)}")
     worn = list_roles()
-    if not worn[role]:
-        there = ", ".join(other for other, count in worn.items() if count) or "none"
+    if role not in worn:
         raise ValueError(
-            f"no node wears the label {role}={LABEL_WORN} (worn: {there}): start one with"
-            f" ray start --labels={role}={LABEL_WORN}"
+            f"no node wears the label {role}={LABEL_WORN} (worn: {', '.join(worn) or 'none'}):"
+            f" start one with ray start --labels={role}={LABEL_WORN}"
         )
