@@ -4,6 +4,9 @@ Records are plain numbers, or numbers and small float64 arrays where a window mu
 one owner: a step writes into its arrays and returns the record that goes with them; the record before it is void.
 Everything a step needs is in its state, so that a state restored from a checkpoint goes on with the same bits.
 
+The two steps over windows are inlined where they are called: that spares the reference counts of their arrays, and
+half of the time of a compiled loop over bars (benchmarks/strategies_decide.py).
+
 No step checks for NaN: `compute_bar_fault` refuses bad bars before any step is taken.
 """
 
@@ -181,7 +184,7 @@ def make_rolling(window: int) -> RollingState:
     return RollingState(np.zeros((3, window)), 0, 0.0, 0.0, 0.0, 0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def apply_rolling(state: RollingState, value: float) -> RollingState:
     """Return mean and squared deviations of the window that ends with `value`; a full one from `seen` >= window on.
 
@@ -262,7 +265,7 @@ def make_rolling_max(window: int) -> RollingMaxState:
     return RollingMaxState(np.zeros((2, window)), 0, 0.0, 0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def apply_rolling_max(state: RollingMaxState, value: float) -> RollingMaxState:
     """Return the largest of the window that ends with `value`, exactly; O(1) on average.
 
