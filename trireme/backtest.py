@@ -64,9 +64,11 @@ def backtest(
     from market.signals import read_signals_csv
     from risk.limits import LIMITS_NONE
     from strategies.catalog import parse_params
+    from sweeps.export import backtest_json
     from sweeps.metrics import compute_metrics
     from sweeps.replay import replay
-    from sweeps.report import make_backtest_json, write_report
+    from sweeps.report import write_report
+    from trireme.reporting import make_details
     from trireme.settings import override_costs, read_settings
 
     if (strategy == "signals") != (signals is not None):
@@ -89,16 +91,9 @@ def backtest(
     limits = LIMITS_NONE if risk == "none" else settings.limits
     result, _ = replay(market, params, limits, costs, equity_start_quote)
     metrics = compute_metrics(result)
-    document = make_backtest_json(result, metrics, market.sha256)
+    document = backtest_json(result, metrics, market.sha256)
     if report is not None:
-        details = {
-            "strategy": strategy,
-            "parameters": ", ".join(f"{key} {value:g}" for key, value in params._asdict().items()),
-            "risk": risk,
-            "costs": f"taker {costs.fee_taker_bps:g} bps, maker {costs.fee_maker_bps:g} bps, "
-            f"slippage {costs.slippage_bps:g} bps",
-            "data sha256": market.sha256,
-        }
+        details = make_details(strategy, params, market, costs, risk, equity_start_quote)
         write_report(report, result, metrics, f"{strategy} on {', '.join(instruments)}", details, inline=True)
     if as_json:
         click.echo(json.dumps(document, allow_nan=False))
