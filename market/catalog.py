@@ -85,8 +85,8 @@ def load_market(
     signals : SIGNAL_DTYPE[n], a mapping of them by instrument id, or None
         Joined as joins.join_signal says.
     interval_ns : int
-        0: 15 minutes if the catalog has such bars, else the only interval it has, else 15 minutes built from what
-        it has. Bars of an interval that is not stored are built from the coarsest bars that divide it, or trades.
+        0: the one interval in which bars of all instruments are stored, else 15 minutes. Bars of an interval that is
+        not stored are built from the coarsest stored bars that divide it, else from trades.
 
     A time without a bar in the source is filled with the last close and marked Quality.MISSING, the bar after it
     AFTER_GAP; a bar of one price and no volume, in a source that has volume, is STALE.
