@@ -5,6 +5,7 @@ archive decide where columns cannot (mark price klines). Times may be ms, us or 
 A file with a `.CHECKSUM` beside it (sha256sum format) must match it.
 """
 
+import csv
 import hashlib
 import io
 import re
@@ -131,9 +132,9 @@ def _read_csv(path: Path, kind: Kind | None) -> Series:
     head = content[:65_536].decode("utf-8", "replace").splitlines()
     if not head or not head[0].strip():
         raise ValueError(f"{source}: empty; remove the file or fetch it again")
-    first = [cell.strip() for cell in head[0].removeprefix("\ufeff").split(",")]
+    first = _split(head[0].removeprefix("\ufeff"))
     has_header = not any(_is_value(cell) for cell in first)
-    sample = [cell.strip() for cell in head[1].split(",")] if has_header and len(head) > 1 else first
+    sample = _split(head[1]) if has_header and len(head) > 1 else first
     if has_header and len(head) < 2:
         raise ValueError(f"{source}: a header and no rows; remove the file or fetch it again")
     names = first if has_header else _guess_names(first, source)
@@ -165,6 +166,10 @@ def _read_content(path: Path) -> tuple[str, bytes]:
             return f"{path}/{members[0]}", archive.read(members[0])
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise ValueError(f"{path}: not a readable zip file ({_first_line(error)}); fetch it again") from error
+
+
+def _split(line: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line]), [])]
 
 
 def _is_value(cell: str) -> bool:
@@ -205,11 +210,11 @@ def _explain(
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
         if not line.strip() or (has_header and number == 1):
             continue
-        cells = line.split(",")
+        cells = _split(line)
         if len(cells) != len(names):
             return f"{source} line {number}: {len(cells)} columns, {len(names)} expected; mend or remove the line"
         for name, kind in types.items():
-            cell = cells[names.index(name)].strip()
+            cell = cells[names.index(name)]
             try:
                 if cell:
                     pa_csv.read_csv(

@@ -59,6 +59,7 @@ def test_klines_in_every_dress(tmp_path: Path, header: bool, per_ms: int, zipped
          "funding_rate", [-0.0001]),
         ("m.csv", METRICS, Kind.OPEN_INTEREST, "open_interest_base", [81000.5]),
         ("m.csv", METRICS.partition("\n")[2], Kind.OPEN_INTEREST, "ts_ns", [(TS_MS + 300_000) * 1_000_000]),
+        ("f.csv", '"ts","funding_rate"\r\n1704067200000,0.0002\r\n', Kind.FUNDING, "funding_rate", [0.0002]),
         ("b.csv", INDEXED, Kind.BARS, "ts_ns", [TS_MS * 1_000_000, TS_MS * 1_000_000 + QUARTER_NS]),
         ("b.csv", "ts,open_interest\n1704067200000.0,5\n", Kind.OPEN_INTEREST, "ts_ns", [TS_MS * 1_000_000]),
     ],
