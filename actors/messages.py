@@ -166,6 +166,7 @@ class SlotDecided(Event, frozen=True):
     denial: int
     entry_lots: int
     reduce_lots: int
+    reduce_reason: int
     stop_px: float
     take_profit_px: float
     cause_id: str

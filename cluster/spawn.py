@@ -72,6 +72,13 @@ def spawn(
     return handle
 
 
+def kill(handle: Any) -> None:
+    """End an actor's process at once, for good: none of its hooks run, and it is not restarted."""
+    import ray
+
+    ray.kill(handle)
+
+
 def get_actor(name: str, namespace: str | None = None) -> Any:
     """Return the handle of a named actor. Raises ActorLostError when there is none."""
     import ray

@@ -8,6 +8,7 @@ every entry point calls `set_kernel_cache` before the first kernel is imported.
 import hashlib
 import os
 import shutil
+import sys
 from pathlib import Path
 
 KERNEL_PACKAGES = ("market", "risk", "strategies", "sweeps")
@@ -17,7 +18,7 @@ GENERATIONS_KEPT = 3
 def set_kernel_cache() -> Path:
     """Point numba's disk cache to the directory of this source tree and return it; forget old generations.
 
-    Child processes inherit the setting. `TRIREME_CACHE` replaces the user's cache directory.
+    Child processes inherit the setting. Raises RuntimeError when numba is imported already: it reads the setting once. `TRIREME_CACHE` replaces the user's cache directory.
     """
     home = os.environ.get("TRIREME_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     root = Path(home) / "trireme" / "kernels"
@@ -26,6 +27,8 @@ def set_kernel_cache() -> Path:
     os.utime(directory)
     for old in sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[GENERATIONS_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
+    if "numba" in sys.modules and os.environ.get("NUMBA_CACHE_DIR") != str(directory):
+        raise RuntimeError("numba is imported already: call set_kernel_cache before the first kernel is imported")
     os.environ["NUMBA_CACHE_DIR"] = str(directory)
     return directory
 

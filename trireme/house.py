@@ -15,7 +15,7 @@ from actors.shell import ShellSettings
 from actors.strategist.shell import StrategistShell
 from cluster.handles import call
 from cluster.session import Session
-from cluster.spawn import spawn
+from cluster.spawn import kill, spawn
 
 FEED, GOVERNOR, EXECUTOR, LEDGER = "market_feed", "governor", "executor", "ledger"
 CALL_S = 60.0
@@ -126,8 +126,6 @@ class PaperHouse:
 
     def stop(self, outcome: str) -> None:
         """Close the lanes from the feed on, then the ledger, and end every actor. Safe to repeat."""
-        import ray
-
         for name in reversed(self.names):
             if name in self._handles:
                 call(self._handles[name], "close", timeout_s=CALL_S)
@@ -136,7 +134,7 @@ class PaperHouse:
             call(self._handles[LEDGER], "end_run", outcome, timeout_s=CALL_S)
             call(self._handles[LEDGER], "stop", timeout_s=CALL_S)
         for handle in self._handles.values():
-            ray.kill(handle)
+            kill(handle)
         self._handles = {}
 
     def _spawn(self, shell: type, *args: Any, name: str, max_restarts: int) -> Any:

@@ -209,6 +209,7 @@ class GovernorMachine:
             int(decision.denial),
             int(decision.entry_lots),
             int(decision.reduce_lots),
+            int(decision.reduce_reason),
             float(decision.stop_px),
             float(decision.take_profit_px),
             wish.intent_id,

@@ -42,8 +42,8 @@ CREATE TABLE runs (
 CREATE TABLE intents (
     run INTEGER NOT NULL, intent_id TEXT NOT NULL, seq INTEGER NOT NULL, ts_close_ns INTEGER NOT NULL,
     slot INTEGER NOT NULL, reason INTEGER NOT NULL, denial INTEGER NOT NULL, entry_lots INTEGER NOT NULL,
-    reduce_lots INTEGER NOT NULL, stop_px TEXT NOT NULL, take_profit_px TEXT NOT NULL,
-    PRIMARY KEY (run, intent_id)
+    reduce_lots INTEGER NOT NULL, reduce_reason INTEGER NOT NULL, stop_px TEXT NOT NULL,
+    take_profit_px TEXT NOT NULL, PRIMARY KEY (run, intent_id)
 ) STRICT, WITHOUT ROWID;
 CREATE VIEW denials AS SELECT * FROM intents WHERE denial != 0;
 CREATE TABLE stop_moves (
@@ -175,7 +175,7 @@ def _run_ended(m: RunEnded, r: JournalRecord, run: int) -> list[Statement]:
 
 def _slot_decided(m: SlotDecided, r: JournalRecord, run: int) -> list[Statement]:
     stop_px, take_profit_px = make_decimal_text(m.stop_px), make_decimal_text(m.take_profit_px)
-    wish = (m.ts_close_ns, m.slot, m.reason, m.denial, m.entry_lots, m.reduce_lots)
+    wish = (m.ts_close_ns, m.slot, m.reason, m.denial, m.entry_lots, m.reduce_lots, m.reduce_reason)
     return _insert("intents", run, m.intent_id, r.seq, *wish, stop_px, take_profit_px)
 
 

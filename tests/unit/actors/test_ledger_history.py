@@ -49,7 +49,7 @@ def make_fill(trade_id: str, side: int, lots: int, fee_quote: float, order: str 
 
 
 LIFE = [
-    SlotDecided(10, 0, "intent", Reason.ENTRY_SIGNAL, 0, 5, 0, 95.5, 0.0, "intent"),
+    SlotDecided(10, 0, "intent", Reason.ENTRY_SIGNAL, 0, 5, 0, 0, 95.5, 0.0, "intent"),
     OrderRequest("0x1", BTC, 1, 5, OrderType.MARKET, cause_id="intent"),
     OrderRequest("0x2", BTC, -1, 5, OrderType.STOP_MARKET, trigger_px=95.5, is_reduce_only=True, cause_id="intent"),
     OrderAccepted("0x1", "v1", 20, "intent"),
@@ -66,7 +66,7 @@ LIFE = [
     OrderRejected("0x3", "margin", 60, "other"),
     OrderRequest("0x4", BTC, 1, 1, OrderType.LIMIT, limit_px=90.0, cause_id="fourth"),
     OrderCanceled("0x4", "v4", "requested", 61, "fourth"),
-    SlotDecided(70, 0, "denied", Reason.ENTRY_SIGNAL, Reason.COOLDOWN, 0, 0, 0.0, 0.0, "denied"),
+    SlotDecided(70, 0, "denied", Reason.ENTRY_SIGNAL, Reason.COOLDOWN, 0, 0, 0, 0.0, 0.0, "denied"),
     EquityMarked(10, 1000.0, 1000.0, 0, 0),
     EquityMarked(70, 999.35, 999.35, 0, 1),
     Alert(Severity.WARNING, "feed.gap", "gap", 71),
