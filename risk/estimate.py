@@ -7,7 +7,8 @@ and year speak the same language. Three things make it robust:
   a win worth nothing and a loss of a full R, and toward the promoted backtest where there is one.
 - Trades lose weight with time (half after `half_life_days`), toward the prior or, without one, toward no evidence.
   A denied strategy, which makes no trades, is therefore neither forgotten at once nor condemned for ever: its evidence
-  thins until it is below `trades_min` again and it may prove itself at the floor size. Weights <= 1 make their sum a
+  thins until it is below `trades_min` again and it may prove itself at the floor size, on average with
+  `trades_min` x ln 2 / `half_life_days` trades a day: by default 42 a year, a probation. Weights <= 1 make their sum a
   cautious count: Kish's effective sample size is never below it.
 Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927; Brown, Cai and
 DasGupta, "Interval estimation for a binomial proportion", Statistical Science 16, 2001; Kish, "Survey sampling", 1965.
@@ -57,7 +58,7 @@ PRIOR_RANGES = {
     "win_r_avg": (0.001, 100.0),
     "loss_r_avg": (0.001, 100.0),
 }
-ESTIMATE_DEFAULT = EstimateParams(90.0, 30.0, 0.8416, 5.0, 10.0)
+ESTIMATE_DEFAULT = EstimateParams(180.0, 30.0, 0.8416, 5.0, 10.0)
 ESTIMATE_RANGES = {
     "half_life_days": (1.0, 3650.0),
     "trades_min": (5.0, 1000.0),

@@ -270,3 +270,99 @@ def test_a_rule_switched_on_never_enlarges_an_entry(request: EntryRequest, strat
     assert abs(ask(strategy=strategy, **request._asdict()).qty_lots) <= abs(
         ask(without, strategy=strategy, **request._asdict()).qty_lots
     )
+
+
+def test_the_first_reason_in_the_documented_order_is_named() -> None:
+    full_in_ns = TS_NS + 24 * 3600 * S_NS
+    account = make_account()._replace(latch_reason=Reason.LATCHED.value, ts_bucket_ns=full_in_ns)
+    strategy = make_strategy(1, 99)._replace(latch_reason=Reason.BREAKER_WIN_RATE.value, ts_bucket_ns=full_in_ns)
+    slot = SLOT_RISK_NEW._replace(ts_decided_ns=TS_NS, ts_cooldown_until_ns=full_in_ns, ts_bucket_ns=full_in_ns)
+    asked: dict[str, Any] = {
+        "quality": 1,
+        "is_owned_by_other": 1,
+        "positions_open": 10,
+        "stop_distance_px": 0.0,
+        "notional_instrument_quote": 1e6,
+        "notional_venue_quote": 1e6,
+        "notional_account_quote": 1e6,
+        "notional_net_quote": 1e6,
+        "notional_correlated_quote": 1e6,
+        "lot_base": 20.0,
+        "target_frac": 0.0005,
+    }
+    mends: list[tuple[Reason, str, Any]] = [
+        (Reason.DATA_QUALITY, "quality", 0),
+        (Reason.DUPLICATE_INTENT, "slot", {"ts_decided_ns": -1}),
+        (Reason.LATCHED, "account", {"latch_reason": 0}),
+        (Reason.BREAKER_WIN_RATE, "strategy", {"latch_reason": 0}),
+        (Reason.INSTRUMENT_OWNED, "is_owned_by_other", 0),
+        (Reason.POSITIONS_TOO_MANY, "positions_open", 0),
+        (Reason.COOLDOWN, "slot", {"ts_cooldown_until_ns": 0}),
+        (Reason.RATE_LIMIT_INSTRUMENT, "slot", {"ts_bucket_ns": 0}),
+        (Reason.RATE_LIMIT_STRATEGY, "strategy", {"ts_bucket_ns": 0}),
+        (Reason.RATE_LIMIT_ACCOUNT, "account", {"ts_bucket_ns": 0}),
+        (Reason.NO_STOP, "stop_distance_px", 20.0),
+        (Reason.LEVERAGE_INSTRUMENT, "notional_instrument_quote", 0.0),
+        (Reason.EXPOSURE_VENUE, "notional_venue_quote", 0.0),
+        (Reason.EXPOSURE_ACCOUNT, "notional_account_quote", 0.0),
+        (Reason.EXPOSURE_NET, "notional_net_quote", 0.0),
+        (Reason.CORRELATION, "notional_correlated_quote", 0.0),
+        (Reason.HARD_STOP, "lot_base", 0.1),
+        (Reason.REWARD_TO_RISK, "strategy", make_strategy(520, 480)._asdict()),
+        (Reason.KELLY_TOO_LOW, "strategy", STRATEGY_RISK_NEW._asdict()),
+        (Reason.BELOW_MINIMUM_SIZE, "target_frac", 1.0),
+    ]
+    for reason, what, mended in mends:
+        answer = ask(account=account, strategy=strategy, slot=slot, **asked)
+        assert Reason(answer.reason) is reason
+        if what == "account":
+            account = account._replace(**mended)
+        elif what == "strategy":
+            strategy = strategy._replace(**mended)
+        elif what == "slot":
+            slot = slot._replace(**mended)
+        else:
+            asked[what] = mended
+    assert ask(account=account, strategy=strategy, slot=slot, **asked).reason == Reason.OK
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 14), st.sampled_from([1, -1]), st.floats(0.05, 3.0), st.floats(0.0005, 0.02)),
+        max_size=25,
+    )
+)
+def test_many_markets_together_stay_within_the_caps(
+    entries: list[tuple[int, int, float, float]],
+) -> None:
+    account, strategy = make_account(), STRATEGY_RISK_NEW
+    slots = [SLOT_RISK_NEW] * 15
+    held_quote = [0.0] * 15
+    for step, (slot, side, target_frac, stop_frac) in enumerate(entries):
+        if held_quote[slot] != 0.0:
+            continue
+        ts_now_ns = TS_NS + step * 900 * S_NS
+        account, strategy, slots[slot], approval = decide_entry(
+            account,
+            strategy,
+            slots[slot],
+            LIMITS_DEFAULT,
+            make_request(
+                ts_decision_ns=ts_now_ns,
+                side=side,
+                target_frac=side * target_frac,
+                stop_distance_px=100.0 * stop_frac,
+                notional_venue_quote=sum(map(abs, held_quote)),
+                notional_account_quote=sum(map(abs, held_quote)),
+                notional_net_quote=sum(held_quote),
+                notional_correlated_quote=sum(abs(quote) for quote in held_quote if quote * side > 0.0),
+                positions_open=sum(quote != 0.0 for quote in held_quote),
+            ),
+            ts_now_ns,
+        )
+        held_quote[slot] = float(approval.qty_lots)  # a lot is worth 1.0
+        most = EQUITY_QUOTE + 1e-6
+        assert sum(map(abs, held_quote)) <= 3.0 * most
+        assert abs(sum(held_quote)) <= 2.0 * most
+        assert sum(quote for quote in held_quote if quote > 0.0) <= 2.0 * most
+        assert sum(quote != 0.0 for quote in held_quote) <= 10
