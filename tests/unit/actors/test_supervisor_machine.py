@@ -1,5 +1,6 @@
 """Every phase against every observation and event, then the stories: crash loops, leases, quarantine, blindness."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -325,5 +326,5 @@ def test_restarts_are_spaced_bounded_and_never_out_of_quarantine(steps: list[tup
         if before in (Phase.QUARANTINED, Phase.STOPPED) and name not in ("released", "wanted"):
             assert not is_restart
         assert len([at for at in asked if second - at < 500]) <= POLICY.failures_max
-    for first, then in zip(asked, asked[1:], strict=False):
+    for first, then in itertools.pairwise(asked):
         assert then - first >= 2.0
