@@ -207,7 +207,7 @@ def _restore_environment(before: Mapping[str, str | None]) -> None:
 
 
 def _log_instead_of_printing() -> None:
-    """Ray prints what it has to say about dead workers to standard output, which belongs to the results of a command."""
+    """Ray prints what it says about dead workers to standard output, which belongs to the results of a command."""
     from ray._private import worker
 
     def log(data: Mapping[str, Any], ignore_prefix: bool) -> None:

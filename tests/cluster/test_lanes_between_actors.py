@@ -85,6 +85,40 @@ class Receiver:
         return sum(isinstance(event, LaneEpochChanged) for event in self._events)
 
 
+class Ticks:
+    """Both ends of a conflated lane: a feed that never waits, a strategist that is slow."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._got: list[bytes] = []
+
+    def __repr__(self) -> str:
+        return "Ticks(BTC-PERP)"
+
+    async def listen(self) -> None:
+        self._receiver = LaneReceiver(self._endpoint, self._on_message, lane="ticks", name="strategist")
+        await self._receiver.start()
+
+    def _on_message(self, payload: bytes) -> None:
+        time.sleep(0.002)
+        self._got.append(payload)
+
+    async def feed(self, count: int) -> tuple[int, int]:
+        server = await LaneServer(
+            "ticks", LaneKind.CONFLATED, self._endpoint, window=4, receivers=["strategist"]
+        ).start()
+        for number in range(count):
+            server.send_nowait(b"%d" % number, key=b"BTC-PERP")
+            await asyncio.sleep(0)
+        assert await server.drain(10)
+        counters = server.counters()
+        await server.close()
+        return counters.messages, counters.conflated
+
+    async def got(self) -> list[int]:
+        return [int(payload) for payload in self._got]
+
+
 class Hopeless:
     def __repr__(self) -> str:
         return "Hopeless()"
@@ -145,6 +179,21 @@ def test_killed_receivers_and_senders_go_on_without_loss_or_repeat(ray_session: 
     assert received(got) == list(range(551))
     assert call(receiver, "epoch_changes", timeout_s=20) == 1
     for handle in (sender, receiver):
+        ray.kill(handle)
+
+
+def test_a_slow_strategist_gets_the_latest_tick(ray_session: Session) -> None:
+    endpoint = ray_session.socket_endpoint("ticks")
+    feed, strategist = (spawn(Ticks, endpoint, name=name) for name in ("feed", "strategist"))
+    call(strategist, "listen", timeout_s=20)
+    messages, conflated = call(feed, "feed", 3000, timeout_s=30)
+    got = call(strategist, "got", timeout_s=20)
+    assert messages == 3000
+    assert conflated == 3000 - len(got)
+    assert len(got) < 3000
+    assert got == sorted(got)
+    assert got[-1] == 2999
+    for handle in (feed, strategist):
         ray.kill(handle)
 
 
