@@ -28,7 +28,7 @@ bench: $(READY)
 	.venv-uv/bin/pip install --quiet uv==$(UV_VERSION)
 
 $(READY): pyproject.toml uv.lock .venv-uv/bin/uv
-	env -u VIRTUAL_ENV .venv-uv/bin/uv sync --frozen --quiet --python $(PYTHON)
+	env -u VIRTUAL_ENV .venv-uv/bin/uv sync --frozen --quiet --compile-bytecode --python $(PYTHON)
 	touch $(READY)
 
 clean:

@@ -5,9 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
+from market.fills import compute_unrealized_quote
 from market.reasons import Reason
 from market.records import make_dtype
+from risk.holding import Holding
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -53,3 +56,47 @@ class ReplayResult:
     denials: IntArray  # int64[REASON_COUNT], counts indexed by Reason
     fees_quote: float  # > 0 we paid
     funding_quote: float  # > 0 we received
+
+
+@njit(cache=True)
+def make_trade(
+    slot: int, lot_base: float, tally: Holding, ts_exit_ns: int, reason: int, ts_first_ns: int, interval_ns: int
+) -> Trade:
+    """Return the trade of a closed holding; `ts_first_ns` and `interval_ns` are the grid of the bars."""
+    return Trade(
+        slot,
+        tally.side,
+        (tally.ts_entry_ns - ts_first_ns) // interval_ns,
+        (ts_exit_ns - ts_first_ns) // interval_ns,
+        tally.ts_entry_ns,
+        ts_exit_ns,
+        tally.qty_lots_max,
+        tally.qty_lots_max * lot_base,
+        tally.entry_px_lots / tally.entry_lots,
+        tally.exit_px_lots / tally.exit_lots,
+        tally.pnl_quote,
+        tally.fee_quote,
+        tally.funding_quote,
+        reason,
+    )
+
+
+@njit(cache=True)
+def value_open_holding(tally: Holding, px: float, lot_base: float) -> Holding:
+    """Return the holding as if it were closed at `px` without a fee: how a position open at the end is listed."""
+    lots = abs(tally.qty_lots)
+    return Holding(
+        0,
+        tally.avg_px,
+        tally.ts_entry_ns,
+        tally.side,
+        tally.qty_lots_max,
+        tally.entry_lots,
+        tally.entry_px_lots,
+        tally.exit_lots + lots,
+        tally.exit_px_lots + px * lots,
+        tally.pnl_quote + compute_unrealized_quote(tally.qty_lots, tally.avg_px, lot_base, px),
+        tally.fee_quote,
+        tally.funding_quote,
+        tally.risk_quote,
+    )

@@ -78,6 +78,7 @@ class MarketFeedShell(Shell):
     def get_status(self) -> dict[str, Any]:
         """Add how far it is."""
         return super().get_status() | {
+            "ts_first_ns": int(self._market.bars["ts_open_ns"][0, 0]),
             "ts_published_ns": self.machine.ts_published_ns,
             "ts_confirmed_ns": self._ts_confirmed_ns,
             "ts_last_ns": int(self._market.bars["ts_open_ns"][0, -1]) + self._market.interval_ns,

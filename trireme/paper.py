@@ -1,0 +1,267 @@
+"""`trireme paper`: the live actors on the embedded venue."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from actors.market_feed.source import MarketSource
+from actors.plan import Plan, StrategyPlan
+from cluster.session import Session, start_local
+from market.catalog import MarketData
+from risk.limits import check_all_rules_on
+from strategies.catalog import parse_params
+from sweeps.export import metrics_json
+from sweeps.metrics import Metrics, compute_metrics
+from sweeps.records import ReplayResult
+from sweeps.report import write_report
+from trireme.house import PaperHouse, Status
+from trireme.live_view import show_live
+from trireme.periods import format_ts_ms, parse_ts_ms
+from trireme.reporting import make_details
+from trireme.session_result import read_session
+from trireme.settings import Settings, StrategySettings, read_settings
+
+POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class PaperOutcome:
+    """What a session came to. `is_complete` False: it was stopped before its last bar."""
+
+    result: ReplayResult
+    metrics: Metrics
+    status: Status
+    summary: dict[str, Any]
+    report: Path
+    ledger: Path
+    seconds: float
+    is_complete: bool
+
+
+def make_plan(settings: Settings, strategies: tuple[StrategySettings, ...], market: MarketData) -> Plan:
+    """Return the plan of an account. Raises ValueError on unknown parameters, or limits unfit for sending orders."""
+    check_all_rules_on(settings.limits)
+    plans = tuple(
+        StrategyPlan(part.name, parse_params(part.name, {key: str(value) for key, value in part.params.items()}))
+        for part in strategies
+    )
+    return Plan(
+        market.instruments, plans, settings.limits, settings.costs, settings.equity_start_quote, market.interval_ns
+    )
+
+
+def start_session(settings: Settings, include_dashboard: bool) -> Session:
+    """Start the embedded Ray as the settings say."""
+    ray = settings.cluster.ray
+    if ray.address != "local":
+        raise ValueError(f"cluster.ray.address is {ray.address!r}: paper sessions run on the embedded Ray, write local")
+    return start_local(
+        namespace=ray.namespace,
+        roles=ray.roles,
+        num_cpus=ray.num_cpus,
+        object_store_mb=ray.object_store_mb,
+        temp_dir=ray.temp_dir,
+        include_dashboard=include_dashboard or ray.include_dashboard,
+        dashboard_port=ray.dashboard_port,
+    )
+
+
+def run_paper(
+    session: Session,
+    plan: Plan,
+    market: MarketData,
+    source: MarketSource,
+    directory: Path,
+    speed: float,
+    on_status: Callable[[Status], None],
+) -> PaperOutcome:
+    """Run one session to its end or until interrupted, then report it from its ledger.
+
+    Everything lands in `directory`: `ledger/` with journal and history, `tear_sheet.html`.
+    """
+    started_s = time.monotonic()
+    house = PaperHouse(session, plan, source, directory, speed)
+    is_complete = False
+    try:
+        house.start(directory.name, f"data {market.sha256}")
+        try:
+            with _interruptible():
+                is_complete = _watch(house, on_status)
+        except KeyboardInterrupt:
+            pass
+        status = house.get_status()
+        house.ask_ledger("flush")
+        result = read_session(lambda sql, args: house.ask_ledger("query", sql, args), house.run, plan, market)
+        summary = house.ask_ledger("summarize")
+    finally:
+        house.stop("done" if is_complete else "interrupted")
+    metrics = compute_metrics(result)
+    report = directory / "tear_sheet.html"
+    first = plan.strategies[0]
+    details = make_details(first.name, first.params, market, plan.costs, "all", plan.equity_start_quote)
+    names = ", ".join(part.name for part in plan.strategies)
+    write_report(report, result, metrics, f"Paper session: {names}", details, inline=False)
+    seconds = time.monotonic() - started_s
+    return PaperOutcome(result, metrics, status, summary, report, directory / "ledger", seconds, is_complete)
+
+
+def _watch(house: PaperHouse, on_status: Callable[[Status], None]) -> bool:
+    while True:
+        status = house.get_status()
+        on_status(status)
+        if status.failures:
+            raise RuntimeError("; ".join(status.failures))
+        if status.is_done:
+            return True
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    # SIGTERM ends a session as Ctrl-C does: in order, with its report.
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def make_run_directory(out: Path | None, kind: str) -> Path:
+    """Return a new, empty directory: `out`, or the next free runs/<kind>-NNNN. Raises ValueError if `out` is in use."""
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ValueError(f"--out {out} exists and is not an empty directory: choose another")
+        out.mkdir(parents=True, exist_ok=True)
+        return out
+    number = 1
+    while (directory := Path("runs") / f"{kind}-{number:04d}").exists():
+        number += 1
+    directory.mkdir(parents=True)
+    return directory
+
+
+def make_source(
+    settings: Settings,
+    catalog: Path | None,
+    instruments: tuple[str, ...],
+    bars: int | None,
+    seed: int | None,
+    ts_from: str | None = None,
+    ts_to: str | None = None,
+) -> MarketSource:
+    """Return where the bars come from; the settings say what the command line does not."""
+    ids = instruments or settings.instruments
+    if catalog is None:
+        return MarketSource(ids, seed=settings.market.seed if seed is None else seed, bars=bars or settings.market.bars)
+    return MarketSource(
+        ids,
+        str(catalog),
+        None if ts_from is None else parse_ts_ms(ts_from, "--from"),
+        None if ts_to is None else parse_ts_ms(ts_to, "--to"),
+        bars=bars or 0,
+    )
+
+
+@click.command()
+@click.option("--strategy", "names", multiple=True, help="A strategy; repeatable. Default: those of the settings.")
+@click.option("--instrument", "instruments", multiple=True, help="An instrument; repeatable. Default: the settings'.")
+@click.option("--catalog", type=click.Path(path_type=Path), help="Real bars from there instead of a generated market.")
+@click.option("--from", "ts_from", help="With --catalog: first bar's opening, UTC.")
+@click.option("--to", "ts_to", help="With --catalog: end, exclusive.")
+@click.option("--bars", type=click.IntRange(1), help="How many bars to generate, or the last so many of the catalog.")
+@click.option("--seed", type=click.IntRange(0), help="Of the generated market.")
+@click.option(
+    "--speed", type=click.FloatRange(0.0), default=0.0, help="Market seconds per second; 0: as fast as can be."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Directory of the run; default runs/paper-NNNN.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file; default ./trireme.yaml if there.")
+@click.option("--dashboard", is_flag=True, help="Start the Ray dashboard and print its address.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+def paper(
+    names: tuple[str, ...],
+    instruments: tuple[str, ...],
+    catalog: Path | None,
+    ts_from: str | None,
+    ts_to: str | None,
+    bars: int | None,
+    seed: int | None,
+    speed: float,
+    out: Path | None,
+    config: Path | None,
+    dashboard: bool,
+    as_json: bool,
+) -> int:
+    """Trade on the embedded venue with the live actors: the same machines, journal and risk as with real money.
+
+    Ctrl-C ends the session in order, with its summary. Exit code 4 if it ended before its last bar.
+    """
+    from trireme.main import EXIT_PARTLY
+
+    settings = read_settings(config)
+    source = make_source(settings, catalog, instruments, bars, seed, ts_from, ts_to)
+    market = source.load()
+    strategies = tuple(StrategySettings(name) for name in names) or settings.strategies
+    plan = make_plan(settings, strategies, market)
+    directory = make_run_directory(out, "paper")
+    click.echo("starting Ray", err=True)
+    with start_session(settings, dashboard) as session, show_live() as view:
+        if session.dashboard_url:
+            click.echo(f"dashboard: {session.dashboard_url}  token: {session.auth_token}", err=True)
+        outcome = run_paper(session, plan, market, source, directory, speed, view.update)
+    if as_json:
+        click.echo(json.dumps(describe_outcome(outcome), allow_nan=False))
+    else:
+        show_outcome(outcome)
+    return 0 if outcome.is_complete else EXIT_PARTLY
+
+
+def describe_outcome(outcome: PaperOutcome) -> dict[str, Any]:
+    """Return the session as plain JSON types."""
+    return {
+        "metrics": metrics_json(outcome.metrics),
+        "bars": len(outcome.result.equity_quote),
+        "denials": outcome.summary["denials"],
+        "orders": outcome.summary["orders"],
+        "fills": outcome.summary["fills"],
+        "positions_open": sum(1 for slot in outcome.status.governor["slots"] if slot["qty_base"]),
+        "latch": outcome.status.governor["latch"],
+        "is_complete": outcome.is_complete,
+        "seconds": round(outcome.seconds, 1),
+        "report": str(outcome.report),
+        "ledger": str(outcome.ledger),
+    }
+
+
+def show_outcome(outcome: PaperOutcome) -> None:
+    """Print the session's summary."""
+    from rich.console import Console
+    from rich.table import Table
+
+    result, metrics = outcome.result, outcome.metrics
+    first_ms, last_ms = (int(result.bars["ts_open_ns"][0, index]) // 1_000_000 for index in (0, -1))
+    table = Table(title="Paper session", title_justify="left", show_header=False)
+    table.add_row("period", f"{format_ts_ms(first_ms)} to {format_ts_ms(last_ms)} UTC, {result.bars.shape[1]:,} bars")
+    table.add_row("equity", f"{result.equity_start_quote:,.2f} -> {metrics.equity_last_quote:,.2f}")
+    table.add_row("trades", f"{metrics.trades:,}, {metrics.win_rate_frac:.1%} won")
+    table.add_row("Sharpe, largest drawdown", f"{metrics.sharpe:.2f}, {metrics.drawdown_frac_max:.2%}")
+    table.add_row("fees, funding received", f"{metrics.fees_quote:,.2f}, {metrics.funding_quote:,.2f}")
+    orders = ", ".join(f"{count:,} {status}" for status, count in outcome.summary["orders"].items())
+    table.add_row("orders", orders or "none")
+    denied = ", ".join(f"{count:,} {reason}" for reason, count in outcome.summary["denials"].items())
+    table.add_row("denied", denied or "none")
+    table.add_row("latch", outcome.status.governor["latch"])
+    table.add_row("took", f"{outcome.seconds:.1f} s")
+    console = Console()
+    console.print(table)
+    console.print(f"tear sheet: {outcome.report}", soft_wrap=True)
+    console.print(f"ledger: {outcome.ledger}", soft_wrap=True)
