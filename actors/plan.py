@@ -47,7 +47,7 @@ def make_intent_id(strategy_name: str, instrument_id: str, ts_close_ns: int) -> 
     """Return the id of a decision, 32 hex digits: the same decision gives the same id, always.
 
     >>> make_intent_id("momentum_sar", "BTC-PERP.BINANCE", 900)
-    '5ddf9e4dee9ad82a9c64c97fb5bd0ae5'
+    'a04a993c55fd5c2e815b793b044f3021'
     """
     return _hash(f"{strategy_name}|{instrument_id}|{ts_close_ns}")
 

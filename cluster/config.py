@@ -219,6 +219,8 @@ class MetricsConfig:
 
 @dataclass(frozen=True)
 class ClusterConfig:
+    """The `cluster` section of the settings."""
+
     ray: RayConfig = dataclasses.field(default_factory=RayConfig)
     lanes: LanesConfig = dataclasses.field(default_factory=LanesConfig)
     metrics: MetricsConfig = dataclasses.field(default_factory=MetricsConfig)

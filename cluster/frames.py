@@ -30,6 +30,8 @@ HANDSHAKE_MAX_BYTES = 4096
 
 
 class FrameKind(enum.IntEnum):
+    """What a frame is."""
+
     CHALLENGE = 1
     HELLO = 2
     WELCOME = 3
@@ -48,6 +50,8 @@ _HEARTBEAT = int(FrameKind.HEARTBEAT)
 
 
 class Frame(NamedTuple):
+    """One frame, decoded."""
+
     kind: int
     sequence: int
     payload: bytes
@@ -78,6 +82,8 @@ class LaneConnected:
 
 @dataclass(frozen=True, slots=True)
 class LaneDisconnected:
+    """The connection is gone; a receiver tries again by itself."""
+
     lane: str
     reason: str
 

@@ -37,6 +37,7 @@ class Welcome(msgspec.Struct, frozen=True):
 
 
 def new_nonce() -> bytes:
+    """Return a fresh challenge."""
     return secrets.token_bytes(NONCE_BYTES)
 
 
@@ -52,6 +53,7 @@ def _open(role: bytes, sealed: bytes, token: bytes, nonce: bytes) -> bytes:
 
 
 def seal_hello(hello: Hello, token: bytes, nonce_of_sender: bytes) -> bytes:
+    """Return a receiver's greeting, with the proof that it knows the token."""
     body = msgspec.msgpack.encode(hello)
     return _sign(b"receiver", token, nonce_of_sender, body) + body
 
@@ -68,6 +70,7 @@ def open_hello(sealed: bytes, token: bytes, nonce: bytes) -> Hello:
 
 
 def seal_welcome(welcome: Welcome, token: bytes, nonce_of_receiver: bytes) -> bytes:
+    """Return a sender's answer, with the proof that it knows the token."""
     body = msgspec.msgpack.encode(welcome)
     return _sign(b"sender", token, nonce_of_receiver, body) + body
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 
 class Liveness(enum.StrEnum):
+    """How Ray sees an actor."""
+
     PENDING = "pending"
     ALIVE = "alive"
     RESTARTING = "restarting"
@@ -23,6 +25,8 @@ _LIVENESS = {
 
 
 class ActorHealth(NamedTuple):
+    """One named actor at one moment."""
+
     name: str
     liveness: Liveness
     pid: int  # 0 when it has no process

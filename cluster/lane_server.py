@@ -29,6 +29,8 @@ WINDOW_CONFLATED = 64
 
 
 class LaneKind(enum.StrEnum):
+    """What a lane does when a receiver is slow: `cluster.lanes` has the whole of it."""
+
     RELIABLE = "reliable"
     CONFLATED = "conflated"
 

@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 
 class Grant(NamedTuple):
+    """What the grantor answers: the right to take new risk for `duration_ns`."""
+
     name: str
     epoch: int  # which holder this is; grows with every grant under the name
     duration_ns: int

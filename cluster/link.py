@@ -73,6 +73,7 @@ def check_token(scheme: str, token: bytes) -> None:
 
 
 def ignore_event(event: LaneEvent) -> None:
+    """The listener of those who do not listen."""
     _log.debug("%s", event)
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 
 class ProcessId(NamedTuple):
+    """A process, told apart from a later one under the same pid by when it started."""
+
     pid: int
     start_ticks: int  # since boot; with the pid, unique
 

@@ -175,6 +175,7 @@ def unix_endpoint(directory: Path, name: str) -> str:
 
 
 def find_free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nobody listens on at this moment."""
     with socket.create_server((host, 0)) as probe:
         return int(probe.getsockname()[1])
 
