@@ -86,7 +86,9 @@ class Exchange:
             raise ValueError(f"account {account_id!r} exists already: choose another id")
         if not (math.isfinite(cash_quote) and cash_quote >= 0.0):
             raise ValueError(f"cash of account {account_id!r} is {cash_quote}: must be finite and >= 0")
-        self._accounts[account_id] = Account(account_id, costs or self._costs, cash_quote, self._instruments, is_house)
+        # Floats, whatever came: an int would compile every kernel once more.
+        costs = Costs(*map(float, costs or self._costs))
+        self._accounts[account_id] = Account(account_id, costs, float(cash_quote), self._instruments, is_house)
 
     # Orders.
 
