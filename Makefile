@@ -10,14 +10,14 @@ run: $(READY)
 	$(BIN)/trireme demo
 
 test: check
-	$(BIN)/pytest tests/simulation tests/venues tests/cluster
+	$(BIN)/pytest tests/simulation tests/cluster
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest tests/tidy tests/unit tests/scenarios tests/parity
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/tidy tests/unit tests/scenarios tests/parity
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run_all
