@@ -290,7 +290,7 @@ def _to_array(name: str, column: pa.ChunkedArray, source: str) -> NDArray[Any]:
             return values
         if column.null_count:
             raise ValueError(f"{source}: column {name} has empty cells; fill them or remove the rows")
-        return column.cast(pa.from_numpy_dtype(dtype)).to_numpy()  # type: ignore[no-any-return]
+        return column.cast(pa.from_numpy_dtype(dtype)).to_numpy()
     except pa.ArrowInvalid as error:
         raise ValueError(f"{source}: column {name}: {_first_line(error)}") from error
 
@@ -300,7 +300,7 @@ def _to_ns(column: pa.ChunkedArray, source: str, row_first: int, row_word: str) 
         row = int(np.argmax(column.is_null().to_numpy()))
         raise ValueError(f"{source} {row_word} {row_first + row}: no time; fill it or remove the row")
     if pa.types.is_timestamp(column.type):
-        return column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64()).to_numpy()  # type: ignore[no-any-return]
+        return column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64()).to_numpy()
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise ValueError(f"{source}: times are {column.type}, must be whole ms, us or ns since 1970")
     values = column.to_numpy()
@@ -312,7 +312,7 @@ def _to_ns(column: pa.ChunkedArray, source: str, row_first: int, row_word: str) 
         if first <= values[0] < last:
             is_bad = ~((values >= first) & (values < last)) | (values != np.floor(values))
             if not is_bad.any():
-                return values.astype(np.int64) * unit_ns  # type: ignore[no-any-return]
+                return values.astype(np.int64) * unit_ns
             row = int(np.argmax(is_bad))
             unit = _TS_UNITS_NS[unit_ns]
             raise ValueError(

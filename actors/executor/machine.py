@@ -41,6 +41,7 @@ from market.events import (
     VenueEvent,
 )
 from market.reasons import Reason
+from venues.lifecycle import DUPLICATE
 
 STOP_CONFIRM_MAX_NS = 2_000_000_000  # a position may live this long without a resting stop
 
@@ -81,6 +82,7 @@ class _Order:
     qty_leaves_lots: int
     trigger_px: float = 0.0
     limit_px: float = 0.0
+    qty_filled_lots: int = 0
     is_unknown: bool = False
 
 
@@ -275,7 +277,11 @@ class ExecutorMachine:
                 if order.part in (OrderPart.STOP, OrderPart.TAKE_PROFIT):
                     self._resting[order.slot, order.part] = event.client_order_id
             case OrderModified():
-                order.trigger_px = event.trigger_px
+                # The venue shrinks what only reduces together with the position; `qty_lots` is the whole order.
+                order.trigger_px, order.limit_px = event.trigger_px, event.limit_px
+                order.qty_leaves_lots = event.qty_lots - order.qty_filled_lots
+            case OrderRejected(message=message) if message == DUPLICATE:
+                pass  # of a second order under this id; it says nothing of the first
             case OrderCanceled() | OrderRejected():
                 self._end(event.client_order_id, order)
             case _:
@@ -291,6 +297,7 @@ class ExecutorMachine:
             self._qty_lots[slot] += fill.side * fill.fill_qty_lots
         if order is None:
             return Booked(slot, OrderPart.NONE, fill)
+        order.qty_filled_lots += fill.fill_qty_lots
         order.qty_leaves_lots -= fill.fill_qty_lots
         order.is_unknown = False
         if order.qty_leaves_lots <= 0:

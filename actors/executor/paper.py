@@ -50,6 +50,11 @@ class PaperVenue:
         """What the venue says the account is worth [quote]."""
         return self._exchange.account_state(_ACCOUNT).equity_quote
 
+    @property
+    def cash_quote(self) -> float:
+        """What the venue says the account's cash is [quote]."""
+        return self._exchange.account_state(_ACCOUNT).cash_quote
+
     @staticmethod
     def _ours(events: Events) -> tuple[VenueEvent, ...]:
         return tuple(event for account_id, event in events if account_id == _ACCOUNT)
