@@ -78,6 +78,7 @@ VenueInstruction = SubmitOrders | ModifyStop | QueryOrder | AdvanceVenue
 class _Order:
     slot: int
     part: OrderPart
+    side: int
     cause_id: str
     qty_leaves_lots: int
     trigger_px: float = 0.0
@@ -102,7 +103,8 @@ class ExecutorMachine:
         }
         self._orders: dict[str, _Order] = {}  # those that have not ended
         self._sent_ids: set[str] = set()  # every id ever used
-        self._resting: dict[tuple[int, OrderPart], str] = {}  # the orders that protect a slot
+        # The orders that protect a slot: (slot, part, side) -> id. While a reversal is on its way both sides have some.
+        self._resting: dict[tuple[int, OrderPart, int], str] = {}
         self._trade_ids: set[str] = set()
         self._qty_lots = [0] * (len(plan.instruments) * len(plan.strategies))
         self._ts_naked_ns: dict[int, int] = {}  # slot -> since when its position has no resting stop
@@ -222,21 +224,28 @@ class ExecutorMachine:
         return request
 
     def _note_sent(self, request: OrderRequest, slot: int, part: OrderPart) -> None:
-        order = _Order(slot, part, request.cause_id, request.qty_lots, request.trigger_px, request.limit_px)
+        order = _Order(
+            slot, part, request.side, request.cause_id, request.qty_lots, request.trigger_px, request.limit_px
+        )
         self._orders[request.client_order_id] = order
         self._sent_ids.add(request.client_order_id)
 
+    def _find_resting_id(self, slot: int, part: OrderPart) -> str | None:
+        # What protects a position closes it: it is on the other side.
+        side = -1 if self._qty_lots[slot] > 0 else 1
+        return self._resting.get((slot, part, side)) if self._qty_lots[slot] != 0 else None
+
     def _find_resting(self, slot: int, part: OrderPart) -> _Order | None:
-        client_order_id = self._resting.get((slot, part))
+        client_order_id = self._find_resting_id(slot, part)
         return None if client_order_id is None else self._orders[client_order_id]
 
     def _end(self, client_order_id: str, order: _Order) -> None:
         del self._orders[client_order_id]
-        if self._resting.get((order.slot, order.part)) == client_order_id:
-            del self._resting[order.slot, order.part]
+        if self._resting.get((order.slot, order.part, order.side)) == client_order_id:
+            del self._resting[order.slot, order.part, order.side]
 
     def _move_stop(self, move: StopMoveApproved) -> list[Instruction | VenueInstruction]:
-        client_order_id = self._resting.get((move.slot, OrderPart.STOP))
+        client_order_id = self._find_resting_id(move.slot, OrderPart.STOP)
         if client_order_id is None or move.epoch != self._epoch:
             return []
         return [ModifyStop(client_order_id, move.stop_px)]
@@ -275,7 +284,7 @@ class ExecutorMachine:
         match event:
             case OrderAccepted():
                 if order.part in (OrderPart.STOP, OrderPart.TAKE_PROFIT):
-                    self._resting[order.slot, order.part] = event.client_order_id
+                    self._resting[order.slot, order.part, order.side] = event.client_order_id
             case OrderModified():
                 # The venue shrinks what only reduces together with the position; `qty_lots` is the whole order.
                 order.trigger_px, order.limit_px = event.trigger_px, event.limit_px

@@ -1,6 +1,5 @@
 """The strategist: observes each close, trails its stops, decides what to hold. Positions it knows by the venue only."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +9,11 @@ from actors.plan import Plan, make_intent_id
 from market.events import BarsClosed, Fill, FillKind
 from market.fills import apply_fill
 from market.reasons import Reason
-from market.records import POSITION_FLAT, Action, Bar, Intent, Position
+from market.records import POSITION_FLAT, Action, Bar, Intent, Position, Quality
 from risk.stops import StopState, apply_trailing
 from strategies.catalog import decide, new_state, observe
+
+_NOT_TRADED = Quality.MISSING | Quality.NOT_FINITE | Quality.IMPOSSIBLE
 
 
 @dataclass(slots=True)
@@ -124,6 +125,7 @@ class StrategistMachine:
     @staticmethod
     def _is_breached(slot: _Slot, bar: Bar) -> bool:
         # The first of three stop layers: the close is beyond a stop that should have fired at the venue, and did not.
-        if slot.position.qty_lots == 0 or slot.stop_px <= 0.0 or not math.isfinite(bar.close_px):
+        # A bar in which nothing was traded, or whose range cannot be, could not make it fire.
+        if slot.position.qty_lots == 0 or slot.stop_px <= 0.0 or bar.quality & _NOT_TRADED:
             return False
         return (bar.close_px - slot.stop_px) * slot.position.qty_lots < 0.0
