@@ -1,5 +1,6 @@
 """The entry point: the table of commands, and the exit codes that every failure maps to."""
 
+import difflib
 import importlib
 import sys
 from typing import NoReturn
@@ -29,7 +30,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one command."""
         if cmd_name not in COMMANDS:
-            return None
+            close = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
+            mend = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"unknown command {cmd_name!r}: {mend}", ctx)
         module, attribute, _ = COMMANDS[cmd_name]
         from market.kernel_cache import set_kernel_cache  # before the command imports the first kernel
 
@@ -57,8 +60,13 @@ def main() -> NoReturn:
     """Run the command line; bad input ends in one line on stderr and exit code 2."""
     try:
         code = cli.main(standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(EXIT_BAD_INPUT)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        where = f" (see `{context.command_path} --help`)" if context is not None else ""
+        click.echo(f"error: {error.format_message()}{where}", err=True)
         sys.exit(EXIT_BAD_INPUT)
     except click.Abort:
         click.echo("interrupted", err=True)

@@ -15,6 +15,7 @@ from actors.market_feed.source import MarketSource
 from actors.plan import Plan, StrategyPlan
 from cluster.session import Session, start_local
 from market.catalog import MarketData
+from market.storage import list_instruments
 from risk.limits import check_all_rules_on
 from strategies.catalog import parse_params
 from sweeps.export import metrics_json
@@ -160,16 +161,22 @@ def make_source(
     ts_to: str | None = None,
 ) -> MarketSource:
     """Return where the bars come from; the settings say what the command line does not."""
-    ids = instruments or settings.instruments
     if catalog is None:
+        ids = instruments or settings.instruments
         return MarketSource(ids, seed=settings.market.seed if seed is None else seed, bars=bars or settings.market.bars)
     return MarketSource(
-        ids,
+        instruments or _choose_instruments(settings, catalog),
         str(catalog),
         None if ts_from is None else parse_ts_ms(ts_from, "--from"),
         None if ts_to is None else parse_ts_ms(ts_to, "--to"),
         bars=bars or 0,
     )
+
+
+def _choose_instruments(settings: Settings, catalog: Path) -> tuple[str, ...]:
+    # Those of the settings if the catalog has them all, else whatever it has.
+    stored = tuple(list_instruments(catalog))
+    return settings.instruments if set(settings.instruments) <= set(stored) else stored or settings.instruments
 
 
 @click.command()
