@@ -27,11 +27,10 @@ class ExecutorShell(Shell):
             return self._venue.perform(instruction, self.ts_now_ns)
         return await super()._perform(instruction)
 
-    def _recall_instruction(self, instruction: Any) -> None:
+    def _recall_instruction(self, instruction: Any) -> Message | None:
         if isinstance(instruction, VenueInstruction):
-            self._venue.perform(instruction, self.ts_now_ns)  # its report is the journal's next event
-        else:
-            super()._recall_instruction(instruction)
+            return self._venue.perform(instruction, self.ts_now_ns)  # its report is the journal's next event, or owed
+        return super()._recall_instruction(instruction)
 
     def get_status(self) -> dict[str, Any]:
         """Add open orders and what the venue says the account is worth."""

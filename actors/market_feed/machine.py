@@ -3,7 +3,7 @@
 import math
 from collections import deque
 
-from actors.messages import AccountUpdate, Alert, Approvals, Instruction, Message, Send, Severity
+from actors.messages import AccountUpdate, Alert, Approvals, Instruction, Message, Record, Send, Severity
 from market.events import BarsClosed
 from market.records import Bar, Quality
 
@@ -65,13 +65,15 @@ class MarketFeedMachine:
     def _publish(self, event: BarsClosed, ts_now_ns: int) -> list[Instruction]:
         if event.ts_close_ns <= self._ts_published_ns:
             text = f"bars of {event.ts_close_ns} came after those of {self._ts_published_ns} and were dropped"
-            return [Send(("herald",), Alert(Severity.WARNING, "feed.disorder", text, ts_now_ns))]
+            alert = Alert(Severity.WARNING, "feed.disorder", text, ts_now_ns)
+            return [Record(alert), Send(("herald",), alert)]
         instructions: list[Instruction] = []
         flag = 0
         if self._ts_published_ns and event.ts_close_ns != self._ts_published_ns + self._interval_ns:
             flag = Quality.AFTER_GAP.value
             text = f"gap in bars between {self._ts_published_ns} and {event.ts_close_ns}"
-            instructions.append(Send(("herald",), Alert(Severity.WARNING, "feed.gap", text, ts_now_ns)))
+            alert = Alert(Severity.WARNING, "feed.gap", text, ts_now_ns)
+            instructions += [Record(alert), Send(("herald",), alert)]
         self._ts_published_ns = event.ts_close_ns
         self._unconfirmed.append(event.ts_close_ns)
         bars = tuple(bar._replace(quality=compute_quality(bar) | flag) for bar in event.bars)

@@ -77,7 +77,9 @@ class MarketFeedShell(Shell):
 
     def get_status(self) -> dict[str, Any]:
         """Add how far it is."""
-        return super().get_status() | {
+        status = super().get_status()
+        return status | {
+            "is_open": status["is_open"] and self._task is not None,
             "ts_first_ns": int(self._market.bars["ts_open_ns"][0, 0]),
             "ts_published_ns": self.machine.ts_published_ns,
             "ts_confirmed_ns": self._ts_confirmed_ns,
