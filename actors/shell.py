@@ -85,7 +85,6 @@ class Shell:
         self._positions: dict[str, LanePosition] = {}  # per inbound lane, what the journal ends with
         self._last_said: dict[str, Message] = {}
         self._owed: deque[Message] = deque()  # outcomes of recalled instructions that the journal does not hold
-        self._owed: deque[Message] = deque()  # outcomes that an earlier life did not live to journal
         self._unwritten: list[Message] = []  # records that it did not live to write
         self._opening = asyncio.Lock()
         self._is_connected = False
@@ -129,8 +128,7 @@ class Shell:
             # Nothing waits for the herald: of what it has not taken, the newest of each matter is kept.
             kind, capacity, retain = LaneKind.CONFLATED, ALERTS_WAITING_MAX, 0
         else:
-            # What a receiver acknowledged may not be in its journal yet: kept for its next life.
-            kind, capacity, retain = LaneKind.RELIABLE, LANE_CAPACITY, LANE_CAPACITY
+            kind, capacity, retain = LaneKind.RELIABLE, LANE_CAPACITY, LANE_RETAIN
         server = LaneServer(lane, kind, endpoint, receivers=(receiver,), capacity=capacity, retain=retain)
         return await server.start()
 
@@ -142,16 +140,20 @@ class Shell:
         async with self._opening:
             assert self._journal is not None, f"{self.settings.name} is not open"
             self._endpoints.update(endpoints)
+            await self._listen((LEDGER,))
             await self._finish_earlier_life()
-            for sender in self.settings.hears_from:
-                lane = f"{sender}>{self.settings.name}"
-                if lane in self._endpoints and lane not in self._receivers:
-                    self._receivers[lane] = await self._listen(lane)
+            await self._listen(self.settings.hears_from)
             self._is_connected = True
 
-    async def _listen(self, lane: str) -> LaneReceiver:
+    async def _listen(self, senders: Iterable[str]) -> None:
+        for sender in senders:
+            lane = f"{sender}>{self.settings.name}"
+            if lane in self._endpoints and lane not in self._receivers:
+                self._receivers[lane] = await self._make_receiver(lane).start()
+
+    def _make_receiver(self, lane: str) -> LaneReceiver:
         is_ack = lane.startswith(f"{LEDGER}>")
-        receiver = LaneReceiver(
+        return LaneReceiver(
             lambda: self._endpoints[lane],
             self._take_ack if is_ack else self._make_listener(lane),
             lane=lane,
@@ -159,7 +161,6 @@ class Shell:
             position=None if is_ack else self._positions.get(lane, _FROM_THE_START),
             on_event=self._on_lane_event,
         )
-        return await receiver.start()
 
     async def _finish_earlier_life(self) -> None:
         assert self._journal is not None
@@ -175,6 +176,12 @@ class Shell:
 
     def _list_endpoints(self) -> dict[str, str]:
         return {server.lane: server.endpoint for server in self._servers.values()}
+
+    async def drain(self) -> None:
+        """Return when everything that was journaled before this call is durable."""
+        if self._journal is not None:
+            await self._flush_journal()
+            await self._wait_durable(self._journal.writer_seq)
 
     async def close(self) -> None:
         """Deliver what is on its way, then take the lanes down."""
@@ -210,6 +217,7 @@ class Shell:
         async with self._durable:
             self._durable_seq = max(self._durable_seq, writer_seq)
             self._durable.notify_all()
+        await self._flush_journal()
 
     def _on_lane_event(self, event: LaneEvent) -> None:
         # What a lane lost or refused is never passed over in silence: the live table and the supervisor see it.
@@ -295,6 +303,8 @@ class Shell:
     def _recall(self, heard: Heard) -> None:
         # One event of an earlier life: what the machine asks for was done then.
         if heard.lane:
+            assert not self._owed, f"{self.settings.name}: the journal goes on where an outcome is missing"
+            self._unwritten.clear()
             self._positions[heard.lane] = LanePosition(heard.lane_epoch, heard.lane_sequence)
         elif self._owed:
             self._owed.popleft()
