@@ -79,6 +79,17 @@ def kill(handle: Any) -> None:
     ray.kill(handle)
 
 
+def call_self_if_restarted(method: str) -> None:
+    """In an actor's constructor: if Ray has restarted this actor, have `method` called once the constructor is done."""
+    import ray
+
+    if not ray.is_initialized():
+        return  # not an actor: a test's plain object
+    context = ray.get_runtime_context()
+    if context.get_actor_id() is not None and context.was_current_actor_reconstructed:
+        getattr(context.current_actor, method).remote()
+
+
 def get_actor(name: str, namespace: str | None = None) -> Any:
     """Return the handle of a named actor. Raises ActorLostError when there is none."""
     import ray

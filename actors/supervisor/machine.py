@@ -2,16 +2,18 @@
 
 Each round of samples gives every actor one observation; `_HANDLERS` says what a phase makes of it:
 
-| phase       | OK      | LATE, COMING                 | GONE                      | meaning                          |
-|-------------|---------|------------------------------|---------------------------|----------------------------------|
-| STARTING    | RUNNING | waits, then fails            | fails; unseen yet: waits  | there, has not answered yet      |
-| RUNNING     | -       | SUSPECT                      | fails                     | answers                          |
-| SUSPECT     | RUNNING | waits, then fails            | fails                     | silent, or restarted by Ray      |
-| BACKOFF     | RUNNING | restart when due             | restart when due          | pause before the next restart    |
-| RESTARTING  | -       | waits, then fails            | waits, then fails         | the shell is at it               |
-| QUARANTINED | stop it | stop it                      | -                         | failed too often: see to it      |
-| STOPPED     | stop it | stop it                      | -                         | nobody wants it                  |
+| phase       | OK      | LATE, COMING      | EMPTY             | GONE               | meaning                     |
+|-------------|---------|-------------------|-------------------|--------------------|-----------------------------|
+| STARTING    | RUNNING | waits, then fails | fails             | fails, once seen   | there, has not answered yet |
+| RUNNING     | -       | SUSPECT           | fails             | fails              | answers                     |
+| SUSPECT     | RUNNING | waits, then fails | restart           | fails              | silent, or restarted by Ray |
+| BACKOFF     | RUNNING | restart when due  | restart when due  | restart when due   | pause before the restart    |
+| RESTARTING  | -       | waits, then fails | waits, then fails | waits, then fails  | the shell is at it          |
+| QUARANTINED | stop it | stop it           | stop it           | -                  | failed too often: see to it |
+| STOPPED     | stop it | stop it           | stop it           | -                  | nobody wants it             |
 
+EMPTY is what Ray leaves: it has restarted the process, and nobody has opened the actor that lives in it. Ray's restart
+has been counted as a failure then, so that it is opened at once.
 "Fails" counts a failure and leads to BACKOFF, or to QUARANTINED after too many within the window. A restart by Ray
 counts too, seen or unseen. An actor under a lease is not replaced before its lease has run out: until then its old
 self may act. While no samples come the supervisor is blind, says so, and restarts nobody.
@@ -47,6 +49,7 @@ class Observation(StrEnum):
     OK = "ok"
     LATE = "late"  # lives, but has not answered for too long, or nobody knows
     COMING = "coming"  # Ray is about to have it
+    EMPTY = "empty"  # lives, and knows nothing of its work
     GONE = "gone"
 
 
@@ -88,6 +91,7 @@ class ActorSample(Event, frozen=True):
     heartbeat_age_ns: int  # since its last answer; -1: none yet
     restarts: int  # by Ray, of this instance
     lease_left_ns: int = 0  # how long it may still act; 0: it holds no lease
+    is_open: bool = True  # False: its process is new, and nobody has told it what to do
 
 
 class Sampled(Event, frozen=True):
@@ -285,6 +289,8 @@ class SupervisorMachine:
             return self._recover(actor, ts_now_ns)
         if seen is Observation.GONE and actor.has_been_seen:
             return self._fail(actor, "ended while starting", jitter, ts_now_ns)
+        if seen is Observation.EMPTY:
+            return self._fail(actor, "is not open", jitter, ts_now_ns)
         if ts_now_ns - actor.ts_phase_ns >= self._policy.start_max_ns:
             return self._fail(
                 actor, f"has not answered {self._policy.start_max_ns // NS_PER_S} s after its start", jitter, ts_now_ns
@@ -298,6 +304,8 @@ class SupervisorMachine:
             return []
         if seen is Observation.GONE:
             return self._fail(actor, "is gone", jitter, ts_now_ns)
+        if seen is Observation.EMPTY:
+            return self._fail(actor, "is not open", jitter, ts_now_ns)
         self._enter(actor, Phase.SUSPECT, ts_now_ns)
         what = "is silent" if seen is Observation.LATE else "is being restarted by Ray"
         return [self._notify(Severity.WARNING, actor.desired.name, f"{actor.desired.name} {what}", ts_now_ns)]
@@ -309,6 +317,8 @@ class SupervisorMachine:
             return self._recover(actor, ts_now_ns)
         if seen is Observation.GONE:
             return self._fail(actor, "is gone", jitter, ts_now_ns)
+        if seen is Observation.EMPTY:
+            return self._restart_or_wait(actor, ts_now_ns)
         if ts_now_ns - actor.ts_phase_ns >= self._policy.suspect_max_ns:
             return self._fail(
                 actor, f"has been silent for {self._policy.suspect_max_ns // NS_PER_S} s", jitter, ts_now_ns
@@ -401,6 +411,8 @@ def _observe(desired: DesiredActor, sample: ActorSample | None) -> Observation:
         return Observation.COMING
     if sample.liveness is not Liveness.ALIVE:
         return Observation.GONE
+    if not sample.is_open:
+        return Observation.EMPTY
     if desired.heartbeat_age_max_ns == 0 or 0 <= sample.heartbeat_age_ns <= desired.heartbeat_age_max_ns:
         return Observation.OK
     return Observation.LATE

@@ -43,6 +43,7 @@ PENDING = (Liveness.PENDING, -1.0)
 COMING = (Liveness.RESTARTING, 1.0)
 DEAD = (Liveness.DEAD, 1.0)
 ABSENT = (Liveness.ABSENT, -1.0)
+EMPTY = (Liveness.ALIVE, 0.0)  # recognised by identity: `see` says that it is not open
 OBSERVATIONS = {
     "ok": OK,
     "late": LATE,
@@ -51,6 +52,7 @@ OBSERVATIONS = {
     "coming": COMING,
     "dead": DEAD,
     "absent": ABSENT,
+    "empty": EMPTY,
 }
 
 
@@ -84,7 +86,7 @@ class Driver:
     ) -> list[str]:
         liveness, age_s = seen
         age_ns = -1 if age_s < 0 else int(age_s * NS_PER_S)
-        sample = ActorSample("a", liveness, age_ns, restarts, int(lease_s * NS_PER_S))
+        sample = ActorSample("a", liveness, age_ns, restarts, int(lease_s * NS_PER_S), seen is not EMPTY)
         return self.tell(Sampled((sample,), jitter), seconds)
 
 
@@ -118,24 +120,26 @@ TABLE = [
     (Phase.STARTING, ["ok"], 1, Phase.RUNNING, []),
     (Phase.STARTING, ["late", "never", "pending", "coming"], 1, Phase.STARTING, []),
     (Phase.STARTING, ["late", "never", "pending", "coming"], 30, Phase.BACKOFF, ["critical"]),
-    (Phase.STARTING, ["dead", "absent"], 1, Phase.BACKOFF, ["critical"]),
+    (Phase.STARTING, ["dead", "absent", "empty"], 1, Phase.BACKOFF, ["critical"]),
     (Phase.RUNNING, ["ok"], 1, Phase.RUNNING, []),
     (Phase.RUNNING, ["late", "never", "pending", "coming"], 1, Phase.SUSPECT, ["warning"]),
-    (Phase.RUNNING, ["dead", "absent"], 1, Phase.BACKOFF, ["critical"]),
+    (Phase.RUNNING, ["dead", "absent", "empty"], 1, Phase.BACKOFF, ["critical"]),
     (Phase.SUSPECT, ["ok"], 1, Phase.RUNNING, ["info"]),
     (Phase.SUSPECT, ["late", "never", "pending", "coming"], 9, Phase.SUSPECT, []),
     (Phase.SUSPECT, ["late", "never", "pending", "coming"], 10, Phase.BACKOFF, ["critical"]),
     (Phase.SUSPECT, ["dead", "absent"], 1, Phase.BACKOFF, ["critical"]),
+    (Phase.SUSPECT, ["empty"], 1, Phase.RESTARTING, ["restart 0"]),
     (Phase.BACKOFF, ["ok"], 1, Phase.RUNNING, ["info"]),
-    (Phase.BACKOFF, ["late", "never", "pending", "coming", "dead", "absent"], 1.9, Phase.BACKOFF, []),
-    (Phase.BACKOFF, ["late", "never", "pending", "coming", "dead", "absent"], 2, Phase.RESTARTING, ["restart 1"]),
+    (Phase.BACKOFF, ["late", "never", "pending", "coming", "dead", "absent", "empty"], 1.9, Phase.BACKOFF, []),
+    (Phase.BACKOFF, ["late", "never", "pending", "coming"], 2, Phase.RESTARTING, ["restart 1"]),
+    (Phase.BACKOFF, ["dead", "absent", "empty"], 2, Phase.RESTARTING, ["restart 1"]),
     (Phase.RESTARTING, list(OBSERVATIONS), 29, Phase.RESTARTING, []),
     (Phase.RESTARTING, list(OBSERVATIONS), 30, Phase.BACKOFF, ["critical"]),
     (Phase.QUARANTINED, list(OBSERVATIONS), 9, Phase.QUARANTINED, []),
-    (Phase.QUARANTINED, ["ok", "late", "never", "pending", "coming"], 10, Phase.QUARANTINED, ["stop"]),
+    (Phase.QUARANTINED, ["ok", "late", "never", "pending", "coming", "empty"], 10, Phase.QUARANTINED, ["stop"]),
     (Phase.QUARANTINED, ["dead", "absent"], 1000, Phase.QUARANTINED, []),
     (Phase.STOPPED, list(OBSERVATIONS), 9, Phase.STOPPED, []),
-    (Phase.STOPPED, ["ok", "late", "never", "pending", "coming"], 10, Phase.STOPPED, ["stop"]),
+    (Phase.STOPPED, ["ok", "late", "never", "pending", "coming", "empty"], 10, Phase.STOPPED, ["stop"]),
     (Phase.STOPPED, ["dead", "absent"], 1000, Phase.STOPPED, []),
 ]
 ROWS = [(phase, seen, after_s, to, words) for phase, many, after_s, to, words in TABLE for seen in many]
@@ -243,6 +247,19 @@ def test_restarts_by_ray_count_even_when_nobody_saw_them() -> None:
     assert driver.phase is Phase.QUARANTINED
 
 
+def test_what_ray_has_restarted_is_opened_at_once_and_counted_once() -> None:
+    driver = bring_to(Phase.RUNNING)
+    assert driver.see(COMING, 101, restarts=1) == ["critical"]
+    assert driver.see(EMPTY, 102, restarts=1) == ["restart 1"]
+    driver.tell(Restarted("a"), 103)
+    assert driver.see(OK, 104, restarts=1) == ["info"]
+    assert driver.see(EMPTY, 105, restarts=2) == ["critical", "restart 2"]
+    driver.tell(Restarted("a"), 106)
+    assert driver.see(OK, 107, restarts=2) == ["info"]
+    assert driver.see(EMPTY, 108, restarts=3) == ["stop", "critical"]
+    assert driver.phase is Phase.QUARANTINED
+
+
 def test_restarts_before_the_first_sample_are_nobodys_failure() -> None:
     driver = Driver()
     assert driver.see(OK, 0, restarts=7) == []
@@ -309,6 +326,7 @@ STEPS = st.lists(
 def test_restarts_are_spaced_bounded_and_never_out_of_quarantine(steps: list[tuple[float, str, int, float]]) -> None:
     driver, second, restarts = Driver(), 0.0, 0
     asked: list[float] = []
+    paused: list[float] = []
     for pause, name, more, jitter in steps:
         second += pause
         restarts += more
@@ -319,12 +337,15 @@ def test_restarts_are_spaced_bounded_and_never_out_of_quarantine(steps: list[tup
             words = driver.tell(EVENTS[name], second)
         is_restart = any(word.startswith("restart") for word in words)
         if is_restart and name in ("released", "wanted"):
-            asked = []
+            asked, paused = [], []
         elif is_restart:
-            assert before is Phase.BACKOFF
             asked.append(second)
+            if before is Phase.BACKOFF:
+                paused.append(second)
+            else:
+                assert name == "empty"  # opened at once
         if before in (Phase.QUARANTINED, Phase.STOPPED) and name not in ("released", "wanted"):
             assert not is_restart
         assert len([at for at in asked if second - at < 500]) <= POLICY.failures_max
-    for first, then in itertools.pairwise(asked):
+    for first, then in itertools.pairwise(paused):
         assert then - first >= 2.0
