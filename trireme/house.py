@@ -1,40 +1,61 @@
 """The composition root of a paper account: which actors there are, who talks to whom, and how they start and stop."""
 
+import contextlib
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.executor.shell import ExecutorShell
 from actors.governor.shell import GovernorShell
+from actors.herald.lanes import HeraldLaneShell
+from actors.journal import JournalError
 from actors.ledger.lanes import LedgerLaneShell
 from actors.market_feed.shell import MarketFeedShell
 from actors.market_feed.source import MarketSource
 from actors.plan import Plan
 from actors.shell import ShellSettings
 from actors.strategist.shell import StrategistShell
-from cluster.handles import call
+from actors.supervisor.hands import ActorSpec
+from actors.supervisor.lanes import SupervisorLaneShell
+from actors.supervisor.machine import Phase
+from cluster.handles import ActorLostError, ActorStartError, CallTimeoutError, call
 from cluster.session import Session
-from cluster.spawn import kill, spawn
+from cluster.spawn import get_actor, kill
+from market.records import NS_PER_S
+from trireme.settings import HeraldSettings, SupervisorSettings
 
 FEED, GOVERNOR, EXECUTOR, LEDGER = "market_feed", "governor", "executor", "ledger"
+HERALD, SUPERVISOR = "herald", "supervisor"
 CALL_S = 60.0
+ANSWER_S = 10.0  # for a status, and for a farewell
+AWAY_S = 120.0  # how long the ledger may be away before a question to it fails
+LIVE_TRADING, FAST_COMPUTE, AI_HUB = "live_trading", "fast_compute", "ai_hub"
+SPAWNED_AT_ONCE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the actors said of themselves at one moment."""
+    """What the actors said of themselves; of one who is away, what it said last."""
 
     feed: dict[str, Any]
     governor: dict[str, Any]
     executor: dict[str, Any]
     strategists: tuple[dict[str, Any], ...]
+    ledger: dict[str, Any]
+    herald: dict[str, Any]
+    supervisor: dict[str, Any]
+    away: tuple[str, ...] = ()
 
     @property
     def failures(self) -> list[str]:
-        """Every actor that has stopped for a reason, in its own words."""
-        parts = (self.feed, self.governor, self.executor, *self.strategists)
-        return [f"{part['name']}: {part['failure']}" for part in parts if part["failure"]]
+        """Every actor that has stopped for a reason, in its own words, and who failed too often."""
+        parts = (self.feed, self.governor, self.executor, *self.strategists, self.ledger)
+        said = [f"{part['name']}: {part['failure']}" for part in parts if part["failure"]]
+        phases = self.supervisor["phases"].items()
+        return said + [f"{name}: failed too often" for name, phase in phases if phase == Phase.QUARANTINED]
 
     @property
     def is_done(self) -> bool:
@@ -43,18 +64,36 @@ class Status:
 
 
 class PaperHouse:
-    """One paper account on Ray: spawned by `start`, driven by the feed, taken down by `stop`."""
+    """One paper account on Ray: spawned by `start`, driven by the feed, watched by its supervisor, ended by `stop`.
 
-    def __init__(self, session: Session, plan: Plan, source: MarketSource, directory: Path, speed: float) -> None:
+    The actors of `start` belong to this process and end with it, as the embedded Ray does; detached they would
+    outlive nothing but a driver of a cluster. What the supervisor spawns in place of an actor that Ray gave up is
+    detached: it must outlive the supervisor. `stop` ends both kinds, by name.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        plan: Plan,
+        source: MarketSource,
+        directory: Path,
+        speed: float,
+        herald: HeraldSettings | None = None,
+        supervisor: SupervisorSettings | None = None,
+    ) -> None:
         assert session.directory is not None
         self.plan = plan
         self.run = 0
         self._source = source
         self._speed = speed
+        self._herald = herald or HeraldSettings()
+        self._supervisor = supervisor or SupervisorSettings()
         self._ledger_directory = directory / "ledger"
         self._sockets = session.directory / "lanes"
         self.strategists = tuple(f"strategist.{index}-{part.name}" for index, part in enumerate(plan.strategies))
-        self._handles: dict[str, Any] = {}
+        self._owned: list[Any] = []  # handles: an actor whose last handle is gone is gone
+        self._spawned: list[str] = []
+        self._said: dict[str, dict[str, Any]] = {}
         self._endpoints: dict[str, str] = {}
 
     @property
@@ -63,49 +102,66 @@ class PaperHouse:
         return (EXECUTOR, GOVERNOR, *self.strategists, FEED)
 
     def start(self, name: str, about: str) -> None:
-        """Spawn all actors, connect their lanes, and let the feed run."""
+        """Spawn all actors, connect their lanes, let the feed run, and have the supervisor watch them.
+
+        Raises ValueError when a channel of the herald lacks a setting or a secret.
+        """
         self._sockets.mkdir(mode=0o700, exist_ok=True)
-        ledger = self._spawn(
-            LedgerLaneShell, str(self._ledger_directory), str(self._sockets), self.names, name=LEDGER, max_restarts=0
-        )
-        call(ledger, "start", timeout_s=CALL_S)
+        ledger = self._make_ledger()
+        self._spawn(ledger)
+        self._open(ledger)
         slots = [
             f"{part.name}/{instrument.instrument_id}"
             for instrument in self.plan.instruments
             for part in self.plan.strategies
         ]
-        self.run = call(
-            ledger, "start_run", name, "paper", slots, self.plan.equity_start_quote, about, timeout_s=CALL_S
-        )
-        subscribers = (EXECUTOR, *self.strategists, GOVERNOR)
-        listeners = (GOVERNOR, *self.strategists)
-        self._spawn_shell(ExecutorShell, EXECUTOR, listeners, (FEED, GOVERNOR))
-        self._spawn_shell(GovernorShell, GOVERNOR, (EXECUTOR, FEED), (FEED, EXECUTOR, *self.strategists))
-        for index, strategist in enumerate(self.strategists):
-            self._spawn_shell(StrategistShell, strategist, (GOVERNOR,), (FEED, EXECUTOR), index)
-        self._spawn_shell(
-            MarketFeedShell, FEED, subscribers, (GOVERNOR,), self._source, subscribers, self._speed, has_plan=False
-        )
-        for part in (LEDGER, *self.names):
-            self._endpoints |= call(self._handles[part], "open", timeout_s=CALL_S)
-        for part in (LEDGER, *self.names):
-            call(self._handles[part], "connect", self._endpoints, timeout_s=CALL_S)
-        call(self._handles[FEED], "run", timeout_s=CALL_S)
+        self.run = self._call(LEDGER, "start_run", name, "paper", slots, self.plan.equity_start_quote, about)
+        specs = (ledger, *self._make_order_path(), self._make_herald())
+        with ThreadPoolExecutor(SPAWNED_AT_ONCE) as threads:
+            list(threads.map(self._spawn, (*specs[1:], self._make_supervisor(specs))))
+        for spec in specs[1:]:
+            self._open(spec)
+        self._endpoints |= self._call(SUPERVISOR, "open")
+        for spec in specs:
+            self._call(spec.name, "connect", self._endpoints)
+        self._call(FEED, "run")
 
     def recover(self, name: str) -> None:
-        """Bring an actor back that Ray has restarted: it replays its journal and takes up its lanes."""
-        handle = self._handles[name]
-        self._endpoints |= call(handle, "open", timeout_s=CALL_S)
-        call(handle, "connect", self._endpoints, timeout_s=CALL_S)
+        """Bring an actor back that Ray has restarted: it replays its journal and takes up its lanes.
+
+        The supervisor does so by itself; both at once do no harm.
+        """
+        self._endpoints |= self._call(name, "open")
+        self._call(name, "connect", self._endpoints)
         if name == FEED:
-            call(handle, "run", timeout_s=CALL_S)
+            self._call(name, "run")
 
     def get_status(self) -> Status:
-        """Ask every actor how it is."""
-        said = {name: call(self._handles[name], "get_status", timeout_s=CALL_S) for name in self.names}
+        """Ask every actor how it is. One that is away is answered for by what it said last."""
+        away = [name for name in (*self.names, LEDGER, HERALD, SUPERVISOR) if not self._ask(name)]
+        said = self._said
         return Status(
-            said[FEED], said[GOVERNOR], said[EXECUTOR], tuple(said[strategist] for strategist in self.strategists)
+            said[FEED],
+            said[GOVERNOR],
+            said[EXECUTOR],
+            tuple(said[strategist] for strategist in self.strategists),
+            said[LEDGER],
+            said[HERALD],
+            said[SUPERVISOR],
+            tuple(away),
         )
+
+    def _ask(self, name: str) -> bool:
+        # Returns whether it is there and open.
+        try:
+            status = call(get_actor(name), "get_status", timeout_s=ANSWER_S)
+        except (ActorLostError, CallTimeoutError):
+            if name not in self._said:
+                raise
+            return False
+        if status["is_open"] or name not in self._said:
+            self._said[name] = status
+        return bool(status["is_open"])
 
     def wait_done(self, timeout_s: float, poll_s: float = 0.2) -> Status:
         """Return the status once every bar is governed. Raises TimeoutError, RuntimeError when an actor has failed."""
@@ -120,38 +176,109 @@ class PaperHouse:
                 raise TimeoutError(f"paper session not done after {timeout_s} s: {status.feed}")
             time.sleep(poll_s)
 
+    def settle(self) -> None:
+        """Return when everything that the actors have journaled is durable and in the history."""
+        for name in self.names:
+            self._call_patiently(name, "drain")
+        self._call_patiently(LEDGER, "flush")
+
     def ask_ledger(self, method: str, *args: Any) -> Any:
-        """Call a query of the ledger."""
-        return call(self._handles[LEDGER], method, *args, timeout_s=CALL_S)
+        """Call a query of the ledger; while it is being brought back, wait for it."""
+        return self._call_patiently(LEDGER, method, *args)
+
+    def acknowledge(self, key: str, by: str) -> None:
+        """Tell the herald that a person knows of a matter ("*": of all)."""
+        self._call(HERALD, "acknowledge", key, by)
 
     def stop(self, outcome: str) -> None:
-        """Close the lanes from the feed on, then the ledger, and end every actor. Safe to repeat."""
-        for name in reversed(self.names):
-            if name in self._handles:
-                call(self._handles[name], "close", timeout_s=CALL_S)
-        if LEDGER in self._handles:
-            call(self._handles[LEDGER], "flush", timeout_s=CALL_S)
-            call(self._handles[LEDGER], "end_run", outcome, timeout_s=CALL_S)
-            call(self._handles[LEDGER], "stop", timeout_s=CALL_S)
-        for handle in self._handles.values():
-            kill(handle)
-        self._handles = {}
+        """End the supervisor, close the lanes from the feed on, then the ledger; end every actor. Safe to repeat."""
+        if SUPERVISOR in self._spawned:
+            with _whatever_comes():
+                call(get_actor(SUPERVISOR), "close", timeout_s=2 * ANSWER_S)
+            self._kill(SUPERVISOR)  # from here on nobody is brought back
+        for name in (*reversed(self.names), HERALD):
+            if name in self._spawned:
+                with _whatever_comes():
+                    call(get_actor(name), "close", timeout_s=ANSWER_S)
+        if LEDGER in self._spawned:
+            with _whatever_comes():
+                for method, args in (("flush", ()), ("end_run", (outcome,)), ("stop", ())):
+                    call(get_actor(LEDGER), method, *args, timeout_s=CALL_S)
+        for name in self._spawned:
+            self._kill(name)
+        self._spawned, self._owned, self._said = [], [], {}
 
-    def _spawn(self, shell: type, *args: Any, name: str, max_restarts: int) -> Any:
-        self._handles[name] = spawn(
-            shell, *args, name=name, role="live_trading", max_restarts=max_restarts, max_task_retries=0
-        )
-        return self._handles[name]
+    def _make_ledger(self) -> ActorSpec:
+        args = (str(self._ledger_directory), str(self._sockets), self.names)
+        return ActorSpec.make(LEDGER, LedgerLaneShell, args, LIVE_TRADING)
 
-    def _spawn_shell(
+    def _make_order_path(self) -> list[ActorSpec]:
+        plan = (self.plan,)
+        subscribers = (EXECUTOR, *self.strategists, GOVERNOR)
+        listeners = (GOVERNOR, *self.strategists)
+        governor_hears = (FEED, EXECUTOR, *self.strategists)
+        specs = [
+            self._make_shell(ExecutorShell, EXECUTOR, listeners, (FEED, GOVERNOR), plan),
+            self._make_shell(GovernorShell, GOVERNOR, (EXECUTOR, FEED), governor_hears, plan),
+        ]
+        for index, strategist in enumerate(self.strategists):
+            hears = (FEED, EXECUTOR)
+            specs.append(self._make_shell(StrategistShell, strategist, (GOVERNOR,), hears, (*plan, index)))
+        feed = (self._source, subscribers, self._speed)
+        return [*specs, self._make_shell(MarketFeedShell, FEED, subscribers, (GOVERNOR,), feed, has_run=True)]
+
+    def _make_shell(
         self,
         shell: type,
         name: str,
         sends_to: tuple[str, ...],
         hears_from: tuple[str, ...],
-        *args: Any,
-        has_plan: bool = True,
-    ) -> None:
-        settings = ShellSettings(name, str(self._sockets), self.run, (*sends_to, LEDGER), (*hears_from, LEDGER))
-        plan = (self.plan,) if has_plan else ()
-        self._spawn(shell, settings, *plan, *args, name=name, max_restarts=-1)
+        args: tuple[Any, ...],
+        has_run: bool = False,
+    ) -> ActorSpec:
+        sends_to = (*sends_to, LEDGER, HERALD)
+        settings = ShellSettings(name, str(self._sockets), self.run, sends_to, (*hears_from, LEDGER))
+        return ActorSpec.make(name, shell, (settings, *args), LIVE_TRADING, has_run=has_run)
+
+    def _make_herald(self) -> ActorSpec:
+        args = ((*self.names, SUPERVISOR), self._herald.policy, self._herald.channels)
+        return ActorSpec.make(HERALD, HeraldLaneShell, args, FAST_COMPUTE, is_order_path=False)
+
+    def _make_supervisor(self, specs: tuple[ActorSpec, ...]) -> ActorSpec:
+        settings = self._supervisor
+        silence_max_ns = int(settings.silence_s * NS_PER_S)
+        args = (specs, settings.make_policy(), str(self._sockets), settings.period_s, silence_max_ns)
+        return ActorSpec.make(SUPERVISOR, SupervisorLaneShell, args, AI_HUB, is_order_path=False)
+
+    def _spawn(self, spec: ActorSpec) -> None:
+        self._spawned.append(spec.name)
+        self._owned.append(spec.spawn(is_detached=False))
+
+    def _open(self, spec: ActorSpec) -> None:
+        self._endpoints |= self._call(spec.name, "open")
+
+    def _call(self, name: str, method: str, *args: Any) -> Any:
+        # By name each time: an actor that was spawned anew is another one.
+        return call(get_actor(name), method, *args, timeout_s=CALL_S)
+
+    def _call_patiently(self, name: str, method: str, *args: Any) -> Any:
+        deadline_s = time.monotonic() + AWAY_S
+        while True:
+            try:
+                return self._call(name, method, *args)
+            except (ActorLostError, JournalError):
+                if time.monotonic() > deadline_s:
+                    raise
+            time.sleep(0.1)
+
+    @staticmethod
+    def _kill(name: str) -> None:
+        with contextlib.suppress(ActorLostError):
+            kill(get_actor(name))
+
+
+@contextlib.contextmanager
+def _whatever_comes() -> Iterator[None]:
+    # A farewell to who is away, hangs, or was never opened: it is killed next.
+    with contextlib.suppress(ActorLostError, ActorStartError, CallTimeoutError, JournalError, AssertionError):
+        yield

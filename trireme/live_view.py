@@ -34,7 +34,7 @@ class _Lines:
         """Print the headline, if it is time."""
         if time.monotonic() - self._shown_s >= LINE_EVERY_S or status.is_done:
             self._shown_s = time.monotonic()
-            print(make_headline(status), file=sys.stderr, flush=True)
+            print("\n".join([make_headline(status), *make_alert_lines(status)]), file=sys.stderr, flush=True)
 
 
 class _Screen:
@@ -65,10 +65,24 @@ def make_headline(status: Status) -> str:
     open_positions = sum(1 for slot in governor["slots"] if slot["qty_base"])
     latch = "" if governor["latch"] == "OK" else f", LATCHED by {governor['latch']}"
     moment = format_ts_ms(feed["ts_confirmed_ns"] // 1_000_000) if feed["ts_confirmed_ns"] else "starting"
+    away = f", away: {', '.join(status.away)}" if status.away else ""
     return (
         f"{moment} UTC, {done_frac:.0%} done, equity {governor['equity_quote']:,.2f}, {open_positions} open, "
-        f"{sum(governor['denials'].values())} denied{latch}"
+        f"{sum(governor['denials'].values())} denied{latch}{away}"
     )
+
+
+def make_alert_lines(status: Status) -> list[str]:
+    """Return "alerts: ..." with the newest matters that nobody has acknowledged, newest first; nothing without any."""
+    shown, total = status.herald["alerts"], status.herald["alerts_total"]
+    if not total:
+        return []
+    more = [f"{total - len(shown):,} more"] if total > len(shown) else []
+    texts = [
+        f"{alert['severity'].upper()} {alert['text']}" + (f" ({alert['count']:,} times)" if alert["count"] > 1 else "")
+        for alert in shown
+    ]
+    return [f"alerts: {'; '.join([*texts, *more])}"]
 
 
 def render(status: Status) -> Group:
@@ -102,6 +116,7 @@ def render(status: Status) -> Group:
         positions,
         orders,
         Text(f"denied: {denied}"),
+        *(Text(line, style="bold red") for line in make_alert_lines(status)),
         Text(f"feed ahead of the governor by {lag_s:,.0f} s of market time", style="dim"),
     )
 

@@ -27,7 +27,7 @@ from trireme.live_view import show_live
 from trireme.periods import format_ts_ms, parse_ts_ms
 from trireme.reporting import make_details
 from trireme.session_result import read_session
-from trireme.settings import Settings, StrategySettings, read_settings
+from trireme.settings import HeraldSettings, Settings, StrategySettings, SupervisorSettings, read_settings
 
 POLL_S = 0.25
 
@@ -82,13 +82,15 @@ def run_paper(
     directory: Path,
     speed: float,
     on_status: Callable[[Status], None],
+    herald: HeraldSettings | None = None,
+    supervisor: SupervisorSettings | None = None,
 ) -> PaperOutcome:
     """Run one session to its end or until interrupted, then report it from its ledger.
 
     Everything lands in `directory`: `ledger/` with journal and history, `tear_sheet.html`.
     """
     started_s = time.monotonic()
-    house = PaperHouse(session, plan, source, directory, speed)
+    house = PaperHouse(session, plan, source, directory, speed, herald, supervisor)
     is_complete = False
     try:
         house.start(directory.name, f"data {market.sha256}")
@@ -98,7 +100,7 @@ def run_paper(
         except KeyboardInterrupt:
             pass
         status = house.get_status()
-        house.ask_ledger("flush")
+        house.settle()
         result = read_session(lambda sql, args: house.ask_ledger("query", sql, args), house.run, plan, market)
         summary = house.ask_ledger("summarize")
     finally:
@@ -224,7 +226,9 @@ def paper(
     with start_session(settings, dashboard) as session, show_live() as view:
         if session.dashboard_url:
             click.echo(f"dashboard: {session.dashboard_url}  token: {session.auth_token}", err=True)
-        outcome = run_paper(session, plan, market, source, directory, speed, view.update)
+        outcome = run_paper(
+            session, plan, market, source, directory, speed, view.update, settings.herald, settings.supervisor
+        )
     if as_json:
         click.echo(json.dumps(describe_outcome(outcome), allow_nan=False))
     else:
@@ -242,6 +246,7 @@ def describe_outcome(outcome: PaperOutcome) -> dict[str, Any]:
         "fills": outcome.summary["fills"],
         "positions_open": sum(1 for slot in outcome.status.governor["slots"] if slot["qty_base"]),
         "latch": outcome.status.governor["latch"],
+        "alerts": outcome.summary["alerts"],
         "is_complete": outcome.is_complete,
         "seconds": round(outcome.seconds, 1),
         "report": str(outcome.report),
@@ -267,6 +272,8 @@ def show_outcome(outcome: PaperOutcome) -> None:
     denied = ", ".join(f"{count:,} {reason}" for reason, count in outcome.summary["denials"].items())
     table.add_row("denied", denied or "none")
     table.add_row("latch", outcome.status.governor["latch"])
+    alerts = ", ".join(f"{count:,} {severity}" for severity, count in outcome.summary["alerts"].items())
+    table.add_row("alerts", alerts or "none")
     table.add_row("took", f"{outcome.seconds:.1f} s")
     console = Console()
     console.print(table)

@@ -148,6 +148,7 @@ class HistoryStore:
         )
         denials = await self.query("SELECT denial, count(*) AS n FROM denials WHERE run = ? GROUP BY denial", run)
         orders = await self.query("SELECT status, count(*) AS n FROM orders WHERE run = ? GROUP BY status", run)
+        alerts = await self.query("SELECT severity, count(*) AS n FROM alerts WHERE run = ? GROUP BY severity", run)
         intents = await self.query("SELECT count(*) AS n FROM intents WHERE run = ?", run)
         faults = await self.query("SELECT count(*) AS n FROM faults WHERE run = ?", run)
         net_lots: dict[str, int] = {}
@@ -159,6 +160,7 @@ class HistoryStore:
             "intents": intents[0]["n"],
             "denials": {Reason(int(row["denial"] or 0)).name: row["n"] for row in denials},
             "orders": {str(row["status"]): row["n"] for row in orders},
+            "alerts": {str(row["severity"]): row["n"] for row in alerts},
             "fills": len(fills),
             "net_lots": net_lots,
             "fees_quote": add_decimals([str(row["fee_quote"]) for row in fills]),

@@ -95,7 +95,7 @@ class ClusterHands:
             await self._restart(name)
         except OSError:
             raise
-        except Exception as error:  # noqa: BLE001 - what the actor raised on its way up is its failure, not ours
+        except Exception as error:  # what the actor raised on its way up is its failure, not ours
             raise ConnectionError(f"{name}: {type(error).__name__}: {error}") from error
         finally:
             self._forget(name)
