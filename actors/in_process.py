@@ -12,7 +12,7 @@ from actors.executor.machine import ExecutorMachine
 from actors.executor.paper import PaperVenue
 from actors.governor.machine import GovernorMachine
 from actors.market_feed.machine import MarketFeedMachine
-from actors.messages import Message, Record, Send
+from actors.messages import Message, Record, Send, get_ts_known_ns
 from actors.plan import Plan
 from actors.strategist.machine import StrategistMachine
 from market.events import BarsClosed
@@ -54,7 +54,7 @@ class InProcessHouse:
         """Hand over messages until none is on its way."""
         while self._queue:
             name, message = self._queue.popleft()
-            self._ts_now_ns = max(self._ts_now_ns, getattr(message, "ts_close_ns", 0))
+            self._ts_now_ns = max(self._ts_now_ns, get_ts_known_ns(message))
             self._perform(name, self.machines[name].handle(message, self._ts_now_ns))
 
     def _perform(self, name: str, instructions: list[Any]) -> None:

@@ -240,6 +240,16 @@ Message = Union[  # noqa: UP007 - a quoted forward reference needs the name at r
 ]
 Instruction = Send | Record
 
+
+def get_ts_known_ns(message: Message) -> int:
+    """Return the close up to which a message shows the account to be known; 0 if it shows nothing of it.
+
+    It is the clock of machines that run on bars. Bars do not move it: they may be far ahead of the account, and an
+    approval must not expire because the feed is fast.
+    """
+    return 0 if isinstance(message, BarsClosed) else getattr(message, "ts_close_ns", 0)
+
+
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from actors.journal import JournalRecord, JournalWriter, Machine, Role
-from actors.messages import Alert, Message, Record, Send, decode, encode
+from actors.messages import Alert, Message, Record, Send, decode, encode, get_ts_known_ns
 from cluster.handles import acall
 from cluster.lanes import (
     LaneEvent,
@@ -78,7 +78,7 @@ class Shell:
     def __init__(self, settings: ShellSettings, machine: Machine) -> None:
         self.settings = settings
         self.machine = machine
-        self.ts_now_ns = 0  # time of the account: that of the newest message; the machine's only clock
+        self.ts_now_ns = 0  # the close up to which the account is known; the machine's only clock
         self._endpoints: dict[str, str] = {}
         self._servers: dict[str, LaneServer] = {}
         self._receivers: dict[str, LaneReceiver] = {}
@@ -283,8 +283,7 @@ class Shell:
         return [name for name in names if any(name == to or name.startswith(f"{to}.") for to in instruction.to)]
 
     def _advance_clock(self, message: Message) -> None:
-        ts_ns = getattr(message, "ts_close_ns", 0)
-        self.ts_now_ns = max(self.ts_now_ns, ts_ns)
+        self.ts_now_ns = max(self.ts_now_ns, get_ts_known_ns(message))
 
     def _encode_heard(self, message: Message) -> bytes:
         return _HEARD_ENCODER.encode(Heard(*self._place, message))

@@ -73,7 +73,7 @@ class MarketFeedShell(Shell):
     def _advance_clock(self, message: Message) -> None:
         # The feed's own time is that of its bars; a confirmation speaks of the past.
         if isinstance(message, BarsClosed):
-            super()._advance_clock(message)
+            self.ts_now_ns = max(self.ts_now_ns, message.ts_close_ns)
 
     def get_status(self) -> dict[str, Any]:
         """Add how far it is."""

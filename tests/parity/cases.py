@@ -105,12 +105,21 @@ def make_rough_market(random: np.random.Generator, instruments: int, length: int
     bars = market.bars.copy()
     missing_prob = float(random.choice([0.0, 0.02, 0.2]))
     for row in range(instruments):
+        _stretch(random, bars[row])
         _jump(random, bars[row], jump_frac)
         is_paid = random.random(length) < 0.05
         bars["funding_inside_rate"][row] = np.where(is_paid, random.normal(1e-4, 1e-3, length), 0.0)
         bars["signal"][row] = make_signal(random, length)
         _lose_bars(random, bars[row], missing_prob)
     return make_market(market.instruments, bars, market.interval_ns)
+
+
+def _stretch(random: np.random.Generator, bars: Array) -> None:
+    # Long wicks: a trailing stop follows them to beyond the close.
+    is_long = random.random(len(bars)) < 0.05
+    wick = np.where(is_long, np.abs(random.normal(0.0, 0.02, (2, len(bars)))), 0.0)
+    bars["high_px"] *= 1.0 + wick[0]
+    bars["low_px"] *= np.exp(-wick[1])
 
 
 def _jump(random: np.random.Generator, bars: Array, jump_frac: float) -> None:

@@ -35,8 +35,8 @@ def check_parity(case: Case) -> Outcome:
 
 @settings(max_examples=120)
 @given(seed=st.integers(0, 2**32 - 1))
-@example(seed=18)  # a reversal waits on a missing bar: its new stop is not the old position's
-@example(seed=33)  # a missing bar beyond a stop that was moved at the close before it
+@example(seed=101)  # a missing bar lies beyond a stop that was moved at the close before it
+@example(seed=163)
 def test_random_accounts_agree(seed: int) -> None:
     check_parity(make_case(seed))
 
