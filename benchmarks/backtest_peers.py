@@ -30,14 +30,11 @@ from market.fills import Costs  # noqa: E402
 from market.generator import generate_market  # noqa: E402
 from market.instruments import find_instrument  # noqa: E402
 from market.records import BAR_DTYPE, NS_PER_MS, NS_PER_S, Action, Position  # noqa: E402
-from risk.desk import make_desk, make_slot_specs  # noqa: E402
 from risk.limits import LIMITS_DEFAULT, LIMITS_NONE, Limits  # noqa: E402
 from strategies.catalog import decide, observe_all  # noqa: E402
 from strategies.kernels.momentum_sar import MOMENTUM_SAR_DEFAULT  # noqa: E402
 from strategies.kernels.signals import SIGNALS_DEFAULT  # noqa: E402
-from sweeps.metrics import Metrics, summarize_arrays  # noqa: E402
-from sweeps.records import TRADE_DTYPE  # noqa: E402
-from sweeps.replay import TRACE_DTYPE, Clock, Tape, run_replay  # noqa: E402
+from sweeps.replay import MetricsReplay  # noqa: E402
 
 BARS = 35_040
 CASH_QUOTE = 100_000.0
@@ -81,7 +78,7 @@ def read_market(catalog: Path | None, instrument_id: str) -> tuple[MarketData, s
         market = load_market(catalog, [instrument_id])
         return make_market(market.instruments, market.bars[:, -BARS:], market.interval_ns), f"catalog {catalog.name}"
     if not shared.is_dir():
-        return generate_market([find_instrument(instrument_id)], BARS, seed=1), "generated"
+        return generate_market(1, [instrument_id], BARS), "generated"
     import pandas as pd
 
     frame = pd.read_parquet(shared / "bars" / "binance_um_BTCUSDT_15m.parquet")[-BARS:]
@@ -119,24 +116,9 @@ def print_ours(label: str, market: MarketData, params: tuple[Any, ...], limits: 
     """Time our replay with its metrics; return the fastest run [s]."""
     length = market.bars.shape[1]
     features = observe_all(params, market.bars[0])[np.newaxis]
-    clock = Clock(int(market.bars[0, 0]["ts_open_ns"]), market.interval_ns)
-    specs = make_slot_specs(market.instruments, COSTS, strategies=1)
-    none = np.zeros((1, 0))
-
-    def run_once() -> Metrics:
-        desk = make_desk(specs, 1, CASH_QUOTE)
-        counts, trades, trace = np.zeros(2, np.int64), np.zeros(4096, TRADE_DTYPE), np.zeros(0, TRACE_DTYPE)
-        tape = Tape(counts, trades, trace, np.zeros(length), none.astype(np.int64), none)
-        run_replay(market.bars, features, params, limits, COSTS, desk, tape, clock)
-        pnl_quote = np.ascontiguousarray(trades["pnl_quote"][: counts[0]])
-        equity, (_, fees, funding) = tape.equity_quote, desk.money_quote
-        metrics: Metrics = summarize_arrays(
-            clock.ts_first_ns, clock.interval_ns, equity, pnl_quote, CASH_QUOTE, float(fees), float(funding)
-        )
-        return metrics
-
-    metrics = run_once()
-    seconds = time_calls(run_once, REPEATS)
+    replay = MetricsReplay(market, limits, COSTS, CASH_QUOTE)
+    metrics = replay.run(params, features)
+    seconds = time_calls(lambda: replay.run(params, features), REPEATS)
     print_row(label, seconds, length, metrics.trades, metrics.return_frac)
     return min(seconds)
 

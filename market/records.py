@@ -83,12 +83,13 @@ _DTYPES = {int: np.int64, float: np.float64, bool: np.bool_}
 
 
 def make_dtype(record: type) -> np.dtype[np.void]:
-    """Return the numpy dtype with the fields of a NamedTuple of int, float and bool.
+    """Return the numpy dtype with the fields of a NamedTuple of int, float, bool and such NamedTuples.
 
     >>> make_dtype(Position).names
     ('qty_lots', 'avg_px', 'ts_entry_ns')
     """
-    return np.dtype([(name, _DTYPES[kind]) for name, kind in record.__annotations__.items()], align=True)
+    fields = [(name, _DTYPES.get(kind) or make_dtype(kind)) for name, kind in record.__annotations__.items()]
+    return np.dtype(fields, align=True)
 
 
 BAR_DTYPE = make_dtype(Bar)

@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from market.arrays import read_record, write_record
+from market.arrays import read_row, write_record, write_row
 from market.events import FillKind
 from market.fills import Costs, compute_unrealized_quote
 from market.instruments import Instrument
 from market.reasons import Reason
 from market.records import Action, Intent, make_dtype
 from risk.account import apply_mark
+from risk.deduplication import apply_decided
 from risk.evidence import apply_trade_closed
 from risk.exit_tracking import decide_forced_exit
-from risk.gate import decide_entry
+from risk.gate import decide_entry_lots, is_decision_remembered, make_approval, spend_tokens
 from risk.holding import (
     HOLDING_FLAT,
     Holding,
@@ -28,7 +29,16 @@ from risk.holding import (
     get_position,
 )
 from risk.limits import Limits
-from risk.state import ACCOUNT_RISK_NEW, SLOT_RISK_NEW, STRATEGY_RISK_NEW, EntryRequest, TradeOutcome
+from risk.state import (
+    ACCOUNT_RISK_NEW,
+    SLOT_RISK_NEW,
+    STRATEGY_RISK_NEW,
+    AccountRisk,
+    EntryRequest,
+    SlotRisk,
+    StrategyRisk,
+    TradeOutcome,
+)
 from risk.stops import decide_stop_move
 
 Array = np.ndarray[Any, Any]
@@ -67,16 +77,26 @@ class SlotOrders(NamedTuple):
 SLOT_ORDERS_NONE = SlotOrders(0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
+class SlotRow(NamedTuple):
+    """One slot: what it holds, what is ordered for it, and its own risk."""
+
+    holding: Holding
+    orders: SlotOrders
+    mark_px: float  # last close of the slot's instrument
+    risk: SlotRisk
+    spec: SlotSpec
+
+
 class Desk(NamedTuple):
-    """All state of one account: structured arrays, mutated in place by the functions below."""
+    """All state of one account: structured arrays, mutated in place by the functions below.
+
+    The limits lie here too: handing over six arrays costs a call from Python 3 us, unpacking a hundred numbers 50 us.
+    """
 
     account: Array  # AccountRisk[1]
     strategies: Array  # StrategyRisk[strategies]
-    slots: Array  # SlotRisk[N]
-    holdings: Array  # Holding[N]
-    orders: Array  # SlotOrders[N]
-    specs: Array  # SlotSpec[N]
-    marks_px: Array  # float64[N], last close of each slot's instrument
+    slots: Array  # SlotRow[N]
+    limits: Array  # Limits[1]
     money_quote: Array  # float64[3]: cash, fees paid, funding received
     denials: Array  # int64[reasons], counts
 
@@ -120,52 +140,64 @@ def make_slot_specs(instruments: Sequence[Instrument], costs: Costs, strategies:
     ]
 
 
-def make_desk(specs: list[SlotSpec], strategies: int, cash_quote: float) -> Desk:
-    """Return the desk of a new account with `cash_quote` [quote] and no history."""
-    count = len(specs)
-
-    def filled(value: tuple[Any, ...], length: int) -> Array:
-        array = np.zeros(length, make_dtype(type(value)))
-        for index in range(length):
-            write_record(array, index, value)
-        return array
-
-    spec_array = np.zeros(count, make_dtype(SlotSpec))
-    for index, spec in enumerate(specs):
-        write_record(spec_array, index, spec)
-    return Desk(
-        account=filled(ACCOUNT_RISK_NEW, 1),
-        strategies=filled(STRATEGY_RISK_NEW, strategies),
-        slots=filled(SLOT_RISK_NEW, count),
-        holdings=filled(HOLDING_FLAT, count),
-        orders=filled(SLOT_ORDERS_NONE, count),
-        specs=spec_array,
-        marks_px=np.zeros(count),
+def make_desk(specs: Sequence[SlotSpec], strategies: int, cash_quote: float, limits: Limits) -> Desk:
+    """Return the desk of a new account with `cash_quote` [quote] and no history, governed by `limits`."""
+    desk = Desk(
+        account=np.zeros(1, make_dtype(AccountRisk)),
+        strategies=np.zeros(strategies, make_dtype(StrategyRisk)),
+        slots=np.zeros(len(specs), make_dtype(SlotRow)),
+        limits=np.zeros(1, make_dtype(Limits)),
         money_quote=np.array([cash_quote, 0.0, 0.0]),
         denials=np.zeros(max(Reason) + 1, np.int64),
     )
+    write_record(desk.limits, 0, limits)
+    write_record(desk.account, 0, ACCOUNT_RISK_NEW)
+    for strategy in range(strategies):
+        write_record(desk.strategies, strategy, STRATEGY_RISK_NEW)
+    for slot, spec in enumerate(specs):
+        write_record(desk.slots, slot, SlotRow(HOLDING_FLAT, SLOT_ORDERS_NONE, 0.0, SLOT_RISK_NEW, spec))
+    return desk
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
+def reset_desk(desk: Desk, cash_quote: float) -> None:
+    """Make the desk that of a new account with `cash_quote` [quote]; specs and limits stay."""
+    write_row(desk.account[0], ACCOUNT_RISK_NEW)
+    desk.money_quote[CASH] = cash_quote
+    desk.money_quote[FEES] = 0.0
+    desk.money_quote[FUNDING] = 0.0
+    for strategy in range(len(desk.strategies)):
+        write_row(desk.strategies[strategy], STRATEGY_RISK_NEW)
+    for slot in range(len(desk.slots)):
+        row = desk.slots[slot]
+        write_row(row.holding, HOLDING_FLAT)
+        write_row(row.orders, SLOT_ORDERS_NONE)
+        write_row(row.risk, SLOT_RISK_NEW)
+        row.mark_px = 0.0
+    for reason in range(len(desk.denials)):
+        desk.denials[reason] = 0
+
+
+@njit(cache=True, _nrt=False)
 def apply_funding_to_desk(desk: Desk, slot: int, amount_quote: float) -> None:
     """Book funding received (> 0) or paid (< 0) by a slot's position."""
+    row = desk.slots[slot]
     desk.money_quote[CASH] = desk.money_quote[CASH] + amount_quote
     desk.money_quote[FUNDING] = desk.money_quote[FUNDING] + amount_quote
-    holding = read_record(desk.holdings, slot, HOLDING_FLAT)
-    write_record(desk.holdings, slot, apply_funding_to_holding(holding, amount_quote))
+    write_row(row.holding, apply_funding_to_holding(row.holding, amount_quote))
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def apply_fill_to_desk(
-    desk: Desk, limits: Limits, slot: int, qty_lots: int, fill_px: float, fee_quote: float, kind: int, ts_now_ns: int
+    desk: Desk, slot: int, qty_lots: int, fill_px: float, fee_quote: float, kind: int, ts_now_ns: int
 ) -> tuple[bool, int, Holding]:
     """Book one signed fill of a slot; feed the risk evidence when it closes the trade.
 
     Returns (is_closed, exit Reason, tally): the tally is that of the closed trade, or of the one still open.
     """
-    orders = desk.orders[slot]
-    holding = read_record(desk.holdings, slot, HOLDING_FLAT)
-    lot_base = desk.specs[slot].lot_base
+    row = desk.slots[slot]
+    orders = row.orders
+    holding = read_row(row.holding, HOLDING_FLAT)
     is_entry = kind == FillKind.ORDER.value and holding.qty_lots * qty_lots >= 0
     risk_quote = 0.0
     reason = orders.reduce_reason
@@ -183,125 +215,124 @@ def apply_fill_to_desk(
         reason = Reason.TAKE_PROFIT.value
     else:
         reason = Reason.LIQUIDATION.value
-    tally, pnl_quote = apply_fill_to_holding(holding, qty_lots, fill_px, fee_quote, risk_quote, lot_base, ts_now_ns)
+    tally, pnl_quote = apply_fill_to_holding(
+        holding, qty_lots, fill_px, fee_quote, risk_quote, row.spec.lot_base, ts_now_ns
+    )
     desk.money_quote[CASH] = desk.money_quote[CASH] + pnl_quote
     desk.money_quote[CASH] = desk.money_quote[CASH] - fee_quote
     desk.money_quote[FEES] = desk.money_quote[FEES] + fee_quote
     if tally.qty_lots != 0:
-        write_record(desk.holdings, slot, tally)
+        write_row(row.holding, tally)
         return False, reason, tally
-    write_record(desk.holdings, slot, HOLDING_FLAT)
+    write_row(row.holding, HOLDING_FLAT)
     orders.stop_px = 0.0
     orders.take_profit_px = 0.0
     orders.reduce_lots = 0
-    if limits.enabled:
-        _learn_from_trade(desk, limits, slot, tally, reason, ts_now_ns)
+    if desk.limits[0].enabled:
+        _learn_from_trade(desk, slot, tally, reason, ts_now_ns)
     return True, reason, tally
 
 
-@njit(cache=True)
-def _learn_from_trade(desk: Desk, limits: Limits, slot: int, tally: Holding, reason: int, ts_now_ns: int) -> None:
+@njit(cache=True, _nrt=False)
+def _learn_from_trade(desk: Desk, slot: int, tally: Holding, reason: int, ts_now_ns: int) -> None:
     # A liquidation is the worst of stops, so that it cools down the slot as a stop does.
     was_stop = reason == Reason.STOP.value or reason == Reason.LIQUIDATION.value
     outcome = TradeOutcome(tally.pnl_quote, tally.risk_quote, was_stop)
-    strategy_index = desk.specs[slot].strategy
-    strategy, slot_risk = apply_trade_closed(
-        read_record(desk.strategies, strategy_index, STRATEGY_RISK_NEW),
-        read_record(desk.slots, slot, SLOT_RISK_NEW),
-        limits,
+    row = desk.slots[slot]
+    strategy = desk.strategies[row.spec.strategy]
+    learned, slot_risk = apply_trade_closed(
+        read_row(strategy, STRATEGY_RISK_NEW),
+        read_row(row.risk, SLOT_RISK_NEW),
+        desk.limits[0],
         outcome,
         ts_now_ns,
     )
-    write_record(desk.strategies, strategy_index, strategy)
-    write_record(desk.slots, slot, slot_risk)
+    write_row(strategy, learned)
+    write_row(row.risk, slot_risk)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def clear_entry(desk: Desk, slot: int) -> None:
     """Forget an approved entry that the venue refused or canceled."""
-    desk.orders[slot].entry_lots = 0
-    desk.orders[slot].entry_risk_quote = 0.0
+    orders = desk.slots[slot].orders
+    orders.entry_lots = 0
+    orders.entry_risk_quote = 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def clear_reduce(desk: Desk, slot: int) -> None:
     """Forget an approved reducing leg that the venue refused or canceled: the slot may decide again."""
-    desk.orders[slot].reduce_lots = 0
+    desk.slots[slot].orders.reduce_lots = 0
 
 
-@njit(cache=True)
-def sum_equity_quote(cash_quote: float, holdings: Array, specs: Array, marks_px: Array) -> float:
-    """Return cash plus the open profit of all slots at `marks_px` [quote], summed in slot order."""
-    equity_quote = cash_quote
-    for slot in range(len(holdings)):
-        holding = holdings[slot]
-        if holding.qty_lots != 0:
+@njit(cache=True, _nrt=False)
+def compute_equity_quote(desk: Desk) -> float:
+    """Return cash plus the open profit of all slots at their marks [quote], summed in slot order."""
+    equity_quote = desk.money_quote[CASH]
+    for slot in range(len(desk.slots)):
+        row = desk.slots[slot]
+        if row.holding.qty_lots != 0:
             equity_quote += compute_unrealized_quote(
-                holding.qty_lots, holding.avg_px, specs[slot].lot_base, marks_px[slot]
+                row.holding.qty_lots, row.holding.avg_px, row.spec.lot_base, row.mark_px
             )
     return equity_quote
 
 
-@njit(cache=True)
-def sum_maintenance_quote(holdings: Array, specs: Array, marks_px: Array) -> float:
-    """Return the maintenance margin of all slots at `marks_px` [quote]: below it the venue liquidates."""
+@njit(cache=True, _nrt=False)
+def compute_maintenance_quote(desk: Desk) -> float:
+    """Return the maintenance margin of all slots at their marks [quote]: below it the venue liquidates."""
     margin_quote = 0.0
-    for slot in range(len(holdings)):
-        lots = abs(holdings[slot].qty_lots)
+    for slot in range(len(desk.slots)):
+        row = desk.slots[slot]
+        lots = abs(row.holding.qty_lots)
         if lots != 0:
-            spec = specs[slot]
-            margin_quote += lots * spec.lot_base * marks_px[slot] * spec.maintenance_margin_frac
+            margin_quote += lots * row.spec.lot_base * row.mark_px * row.spec.maintenance_margin_frac
     return margin_quote
 
 
-@njit(cache=True)
-def compute_equity_quote(desk: Desk) -> float:
-    """Return the account's equity at `desk.marks_px` [quote]."""
-    return sum_equity_quote(desk.money_quote[CASH], desk.holdings, desk.specs, desk.marks_px)
-
-
-@njit(cache=True)
-def mark_desk(desk: Desk, limits: Limits, equity_quote: float, ts_now_ns: int) -> None:
+@njit(cache=True, _nrt=False)
+def mark_desk(desk: Desk, equity_quote: float, ts_now_ns: int) -> None:
     """Note the account's equity [quote] at a close: roll the day, look at the daily loss."""
-    account = apply_mark(read_record(desk.account, 0, ACCOUNT_RISK_NEW), limits, equity_quote, ts_now_ns)
-    write_record(desk.account, 0, account)
+    account = desk.account[0]
+    write_row(account, apply_mark(account, desk.limits[0], equity_quote, ts_now_ns))
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _make_request(
-    desk: Desk, slot: int, intent: Intent, qty_lots_now: int, quality: int, ts_decision_ns: int
+    slots: Array, slot: int, intent: Intent, qty_lots_now: int, quality: int, ts_decision_ns: int
 ) -> EntryRequest:
     # Everything held counts, and so do entries approved but not yet filled; what only this slot's own reducing leg
     # frees is free.
-    spec = desk.specs[slot]
+    row = slots[slot]
+    spec = row.spec
     notional_instrument = notional_venue = notional_account = notional_net = notional_correlated = 0.0
     positions_open = 0
     is_owned_by_other = 0
     side = 1 if intent.target_frac > 0.0 else -1
-    for other in range(len(desk.holdings)):
-        other_spec = desk.specs[other]
-        lots = desk.holdings[other].qty_lots + desk.orders[other].entry_lots
-        if other == slot:
+    for index in range(len(slots)):
+        other = slots[index]
+        lots = other.holding.qty_lots + other.orders.entry_lots
+        if index == slot:
             lots = qty_lots_now
         if lots == 0:
             continue
-        notional = lots * other_spec.lot_base * desk.marks_px[other]
+        notional = lots * other.spec.lot_base * other.mark_px
         positions_open += 1
         notional_account += abs(notional)
         notional_net += notional
-        if other_spec.instrument == spec.instrument:
+        if other.spec.instrument == spec.instrument:
             notional_instrument += abs(notional)
-            if other_spec.strategy != spec.strategy:
+            if other.spec.strategy != spec.strategy:
                 is_owned_by_other = 1
-        if other_spec.venue == spec.venue:
+        if other.spec.venue == spec.venue:
             notional_venue += abs(notional)
-        if other_spec.correlation_group == spec.correlation_group and notional * side > 0.0:
+        if other.spec.correlation_group == spec.correlation_group and notional * side > 0.0:
             notional_correlated += abs(notional)
     return EntryRequest(
         ts_decision_ns=ts_decision_ns,
         side=side,
         target_frac=intent.target_frac,
-        decision_px=desk.marks_px[slot],
+        decision_px=row.mark_px,
         stop_distance_px=intent.stop_distance_px,
         take_profit_distance_px=intent.take_profit_distance_px,
         qty_lots_now=qty_lots_now,
@@ -321,7 +352,7 @@ def _make_request(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def compute_reduce_lots(target_frac: float, qty_lots: int, equity_quote: float, px: float, lot_base: float) -> int:
     """Return the signed lots that a target takes off a position: all of it when the target is flat or opposite.
 
@@ -338,78 +369,87 @@ def compute_reduce_lots(target_frac: float, qty_lots: int, equity_quote: float, 
     return wanted_lots - qty_lots if qty_lots > 0 else -wanted_lots - qty_lots
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def has_order_in_flight(desk: Desk, slot: int) -> bool:
     """Return whether a leg of the slot is approved and not yet filled or refused."""
-    return desk.orders[slot].reduce_lots != 0 or desk.orders[slot].entry_lots != 0
+    orders = desk.slots[slot].orders
+    return orders.reduce_lots != 0 or orders.entry_lots != 0
 
 
-@njit(cache=True)
-def decide_slot(desk: Desk, limits: Limits, slot: int, intent: Intent, quality: int, ts_now_ns: int) -> SlotDecision:
+@njit(cache=True, _nrt=False)
+def decide_slot(desk: Desk, slot: int, intent: Intent, quality: int, ts_now_ns: int) -> SlotDecision:
     """Turn one slot's intent into approved legs, or into a denial; both are booked on the desk.
 
     Reducing is always allowed. A forced exit goes before the intent. A denied entry still lets the reducing leg of a
     reversal pass. Under risk a position is not added to: one trade, one risk.
     """
-    position = get_position(read_record(desk.holdings, slot, HOLDING_FLAT))
-    account = read_record(desk.account, 0, ACCOUNT_RISK_NEW)
-    if position.qty_lots != 0 and limits.enabled and not has_order_in_flight(desk, slot):
-        forced = decide_forced_exit(account, limits, position, ts_now_ns)
+    account, row, limits = desk.account[0], desk.slots[slot], desk.limits[0]
+    qty_lots = row.holding.qty_lots
+    if qty_lots != 0 and limits.enabled and not has_order_in_flight(desk, slot):
+        forced = decide_forced_exit(account, limits, get_position(row.holding), ts_now_ns)
         if forced != Reason.OK.value:
-            return _approve(desk, slot, SlotDecision(-position.qty_lots, forced, 0, 0.0, 0.0, 0.0, 0))
+            return _approve(desk, slot, SlotDecision(-qty_lots, forced, 0, 0.0, 0.0, 0.0, 0))
     if intent.action != Action.TARGET.value:
         return _NO_ORDERS
     if has_order_in_flight(desk, slot):
         return _deny(desk, Reason.ORDER_IN_FLIGHT.value, 0, 0)
     reduce_lots = compute_reduce_lots(
-        intent.target_frac, position.qty_lots, account.equity_quote, desk.marks_px[slot], desk.specs[slot].lot_base
+        intent.target_frac, qty_lots, account.equity_quote, row.mark_px, row.spec.lot_base
     )
-    qty_lots_now = position.qty_lots + reduce_lots
+    qty_lots_now = qty_lots + reduce_lots
     reduce_reason = intent.reason if intent.target_frac == 0.0 else Reason.REVERSAL.value
     if intent.target_frac == 0.0 or qty_lots_now * reduce_lots < 0:
         return _approve(desk, slot, SlotDecision(reduce_lots, reduce_reason, 0, 0.0, 0.0, 0.0, 0))
     if limits.enabled and qty_lots_now != 0:
         return _deny(desk, Reason.POSITION_OPEN.value, 0, 0)
-    request = _make_request(desk, slot, intent, qty_lots_now, quality, ts_now_ns)
-    strategy_index = desk.specs[slot].strategy
-    account, strategy, slot_risk, approval = decide_entry(
-        account,
-        read_record(desk.strategies, strategy_index, STRATEGY_RISK_NEW),
-        read_record(desk.slots, slot, SLOT_RISK_NEW),
-        limits,
-        request,
-        ts_now_ns,
-    )
-    write_record(desk.account, 0, account)
-    write_record(desk.strategies, strategy_index, strategy)
-    write_record(desk.slots, slot, slot_risk)
-    if approval.qty_lots == 0:
-        denied = _deny(desk, approval.reason, reduce_lots, reduce_reason)
-        return _approve(desk, slot, denied)
-    return _approve(
-        desk,
-        slot,
-        SlotDecision(
-            reduce_lots,
-            reduce_reason,
-            approval.qty_lots,
-            approval.stop_px,
-            approval.take_profit_px,
-            approval.risk_quote,
-            0,
-        ),
-    )
+    request = _make_request(desk.slots, slot, intent, qty_lots_now, quality, ts_now_ns)
+    strategy = desk.strategies[row.spec.strategy]
+    lots, reason = decide_entry_lots(account, strategy, row.risk, limits, request, ts_now_ns)
+    if is_decision_remembered(limits, reason):
+        write_row(row.risk, apply_decided(row.risk, ts_now_ns))
+    if reason != Reason.OK.value:
+        return _approve(desk, slot, _deny(desk, reason, reduce_lots, reduce_reason))
+    return _approve_entry(desk, slot, request, lots, reduce_lots, reduce_reason, ts_now_ns)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _deny(desk: Desk, reason: int, reduce_lots: int, reduce_reason: int) -> SlotDecision:
     desk.denials[reason] += 1
     return SlotDecision(reduce_lots, reduce_reason, 0, 0.0, 0.0, 0.0, reason)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
+def _approve_entry(
+    desk: Desk, slot: int, request: EntryRequest, lots: int, reduce_lots: int, reduce_reason: int, ts_now_ns: int
+) -> SlotDecision:
+    account, row, limits = desk.account[0], desk.slots[slot], desk.limits[0]
+    strategy = desk.strategies[row.spec.strategy]
+    account_risk, strategy_risk, slot_risk = spend_tokens(
+        read_row(account, ACCOUNT_RISK_NEW),
+        read_row(strategy, STRATEGY_RISK_NEW),
+        read_row(row.risk, SLOT_RISK_NEW),
+        limits,
+        ts_now_ns,
+    )
+    write_row(account, account_risk)
+    write_row(strategy, strategy_risk)
+    write_row(row.risk, slot_risk)
+    approval = make_approval(limits, request, lots)
+    decision = SlotDecision(
+        reduce_lots,
+        reduce_reason,
+        approval.qty_lots,
+        approval.stop_px,
+        approval.take_profit_px,
+        approval.risk_quote,
+        0,
+    )
+    return _approve(desk, slot, decision)
+
+
+@njit(cache=True, _nrt=False)
 def _approve(desk: Desk, slot: int, decision: SlotDecision) -> SlotDecision:
-    orders = desk.orders[slot]
+    orders = desk.slots[slot].orders
     orders.reduce_lots = decision.reduce_lots
     orders.reduce_reason = decision.reduce_reason
     orders.entry_lots = decision.entry_lots
@@ -419,15 +459,16 @@ def _approve(desk: Desk, slot: int, decision: SlotDecision) -> SlotDecision:
     return decision
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def apply_stop_move(desk: Desk, slot: int, stop_px: float) -> int:
     """Book a tighter stop for an open position and return OK, or the Reason why it stays as it is."""
-    qty_lots = desk.holdings[slot].qty_lots
+    row = desk.slots[slot]
+    qty_lots = row.holding.qty_lots
     reason = Reason.STOP_NOT_TIGHTER.value
-    if qty_lots != 0 and desk.orders[slot].stop_px > 0.0:
-        reason = decide_stop_move(desk.orders[slot].stop_px, stop_px, 1 if qty_lots > 0 else -1)
+    if qty_lots != 0 and row.orders.stop_px > 0.0:
+        reason = decide_stop_move(row.orders.stop_px, stop_px, 1 if qty_lots > 0 else -1)
     if reason == Reason.OK.value:
-        desk.orders[slot].stop_px = stop_px
+        row.orders.stop_px = stop_px
     else:
         desk.denials[reason] += 1
     return reason

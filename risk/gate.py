@@ -48,7 +48,7 @@ from risk.stops import compute_exit_px, decide_stop
 _OK = Reason.OK.value
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _decide_permission(
     account: AccountRisk,
     strategy: StrategyRisk,
@@ -76,7 +76,7 @@ def _decide_permission(
     return reason
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _decide_room(
     limits: Limits, request: EntryRequest, equity_quote: float, order_min_quote: float
 ) -> tuple[float, int]:
@@ -91,7 +91,7 @@ def _decide_room(
     return room_quote, reason
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _decide_lots(
     strategy: StrategyRisk, limits: Limits, request: EntryRequest, equity_quote: float, ts_now_ns: int
 ) -> tuple[int, int]:
@@ -118,7 +118,7 @@ def _decide_lots(
     return size
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _decide_unguarded(account: AccountRisk, limits: Limits, request: EntryRequest, ts_now_ns: int) -> tuple[int, int]:
     # No rule, but no nonsense either: what cannot be computed is not traded.
     reason = decide_data_quality(limits.data_quality, request, ts_now_ns)
@@ -131,7 +131,50 @@ def _decide_unguarded(account: AccountRisk, limits: Limits, request: EntryReques
     return size
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
+def decide_entry_lots(
+    account: AccountRisk,
+    strategy: StrategyRisk,
+    slot: SlotRisk,
+    limits: Limits,
+    request: EntryRequest,
+    ts_now_ns: int,
+) -> tuple[int, int]:
+    """Return (unsigned lots to add, reason) of an entry: the whole chain, no state changed. 0 lots: denied.
+
+    States and limits may be records or rows of structured arrays; so may they be in every rule.
+    """
+    if not limits.enabled:
+        lots, reason = _decide_unguarded(account, limits, request, ts_now_ns)
+        return lots, reason
+    reason = decide_data_quality(limits.data_quality, request, ts_now_ns)
+    if reason == _OK:
+        reason = decide_deduplication(limits.deduplication, slot, request.ts_decision_ns)
+    if reason == _OK:
+        reason = _decide_permission(account, strategy, slot, limits, request, ts_now_ns)
+    lots = 0
+    if reason == _OK:
+        lots, reason = _decide_lots(strategy, limits, request, account.equity_quote, ts_now_ns)
+    return lots, reason
+
+
+@njit(cache=True, _nrt=False)
+def is_decision_remembered(limits: Limits, reason: int) -> bool:
+    """Return whether deduplication remembers a decision that ended with `reason`: all that passed step 1."""
+    return limits.enabled and reason != Reason.DATA_QUALITY.value
+
+
+@njit(cache=True, _nrt=False)
+def make_approval(limits: Limits, request: EntryRequest, lots: int) -> Approval:
+    """Return the approval of so many unsigned lots with the exits that the request brings."""
+    if not limits.enabled:
+        return Approval(request.side * lots, 0.0, 0.0, 0.0, _OK)
+    stop_px, take_profit_px = compute_exit_px(request, limits.stops.enabled)
+    risk_quote = lots * compute_lot_risk_quote(request)
+    return Approval(request.side * lots, stop_px, take_profit_px, risk_quote, _OK)
+
+
+@njit(cache=True, _nrt=False)
 def decide_entry(
     account: AccountRisk,
     strategy: StrategyRisk,
@@ -145,33 +188,23 @@ def decide_entry(
     A denial changes nothing but the memory of the decision (deduplication). With `limits.enabled` False only input
     that cannot be computed, an unknown equity and the venue's smallest order deny, and no exit is placed.
     """
-    if not limits.enabled:
-        lots, reason = _decide_unguarded(account, limits, request, ts_now_ns)
-        return account, strategy, slot, Approval(request.side * lots, 0.0, 0.0, 0.0, reason)
-    reason = decide_data_quality(limits.data_quality, request, ts_now_ns)
-    if reason == _OK:
-        reason = decide_deduplication(limits.deduplication, slot, request.ts_decision_ns)
+    lots, reason = decide_entry_lots(account, strategy, slot, limits, request, ts_now_ns)
+    if is_decision_remembered(limits, reason):
         slot = apply_decided(slot, request.ts_decision_ns)
-    if reason == _OK:
-        reason = _decide_permission(account, strategy, slot, limits, request, ts_now_ns)
-    lots = 0
-    if reason == _OK:
-        lots, reason = _decide_lots(strategy, limits, request, account.equity_quote, ts_now_ns)
     if reason != _OK:
         return account, strategy, slot, Approval(0, 0.0, 0.0, 0.0, reason)
-    stop_px, take_profit_px = compute_exit_px(request, limits.stops.enabled)
-    risk_quote = lots * compute_lot_risk_quote(request)
-    if limits.rate_limit.enabled:
-        account, strategy, slot = _spend_tokens(account, strategy, slot, limits, ts_now_ns)
-    return account, strategy, slot, Approval(request.side * lots, stop_px, take_profit_px, risk_quote, reason)
+    account, strategy, slot = spend_tokens(account, strategy, slot, limits, ts_now_ns)
+    return account, strategy, slot, make_approval(limits, request, lots)
 
 
-@njit(cache=True)
-def _spend_tokens(
+@njit(cache=True, _nrt=False)
+def spend_tokens(
     account: AccountRisk, strategy: StrategyRisk, slot: SlotRisk, limits: Limits, ts_now_ns: int
 ) -> tuple[AccountRisk, StrategyRisk, SlotRisk]:
-    # One token from each of the three buckets.
+    """Return the states after an approval took one token from each of the three buckets."""
     params = limits.rate_limit
+    if not (limits.enabled and params.enabled):
+        return account, strategy, slot
     return (
         AccountRisk(
             account.equity_quote,

@@ -17,12 +17,11 @@ import pyarrow as pa
 from market.catalog import MarketData
 from market.fills import Costs
 from market.series import format_interval
-from risk.desk import FEES, FUNDING, make_desk, make_slot_specs
 from risk.limits import Limits
 from strategies.catalog import Params, compute_bars_to_ready, get_idea, observe_all, slow_key
-from sweeps.metrics import METRICS_DTYPE, Metrics, compute_metrics
-from sweeps.records import TRADE_DTYPE, RecordArray, ReplayResult
-from sweeps.replay import TRACE_DTYPE, Clock, Tape, run_replay
+from sweeps.metrics import METRICS_DTYPE, Metrics
+from sweeps.records import RecordArray
+from sweeps.replay import MetricsReplay, lock
 from sweeps.space import GridSpace
 
 BoolArray = npt.NDArray[np.bool_]
@@ -83,63 +82,18 @@ def make_work(spec: SweepSpec, market: MarketData, limits: Limits, costs: Costs,
                 f"{name} with {shown} needs {bars_min:,} bars, the period has {length:,} of "
                 f"{format_interval(market.interval_ns)}: widen the period or sweep shorter windows"
             )
-    return Work(spec, dataclasses.replace(market, bars=_lock(market.bars)), limits, costs, equity_start_quote)
-
-
-def _lock(array: RecordArray) -> RecordArray:
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
+    return Work(spec, dataclasses.replace(market, bars=lock(market.bars)), limits, costs, equity_start_quote)
 
 
 def shorten(work: Work, bars_max: int) -> Work:
     """Return the work over its first `bars_max` bars."""
-    bars = _lock(work.market.bars[:, :bars_max])
+    bars = lock(work.market.bars[:, :bars_max])
     return dataclasses.replace(work, market=dataclasses.replace(work.market, bars=bars))
 
 
 def observe_market(market: MarketData, params: Params) -> RecordArray:
     """Return what a configuration's strategy sees, features_dtype[N, T], read-only; it depends on `slow_key` only."""
-    return _lock(np.stack([observe_all(params, bars) for bars in market.bars]))
-
-
-def evaluate(work: Work, params: Params, features: RecordArray) -> Metrics:
-    """Return the metrics of one configuration, those of `replay` and `compute_metrics` to the bit.
-
-    Raises ValueError where `check_result` does.
-    """
-    market = work.market
-    clock = Clock(int(market.bars[0, 0]["ts_open_ns"]), market.interval_ns)
-    slots, length = market.bars.shape
-    trades_max = 4096
-    while True:
-        desk = make_desk(make_slot_specs(market.instruments, work.costs, strategies=1), 1, work.equity_start_quote)
-        tape = Tape(
-            np.zeros(2, np.int64),
-            np.zeros(trades_max, TRADE_DTYPE),
-            np.zeros(0, TRACE_DTYPE),
-            np.zeros(length),
-            np.zeros((slots, 0), np.int64),
-            np.zeros((slots, 0)),
-        )
-        run_replay(market.bars, features, params, work.limits, work.costs, desk, tape, clock)
-        if tape.counts[0] <= trades_max:
-            break
-        trades_max = int(tape.counts[0])
-    result = ReplayResult(
-        market.instrument_ids,
-        market.interval_ns,
-        market.bars,
-        work.equity_start_quote,
-        tape.equity_quote,
-        tape.position_lots,
-        None,
-        tape.trades[: tape.counts[0]],
-        desk.denials,
-        float(desk.money_quote[FEES]),
-        float(desk.money_quote[FUNDING]),
-    )
-    return compute_metrics(result)
+    return lock(np.stack([observe_all(params, bars) for bars in market.bars]))
 
 
 def evaluate_chunk(work: Work, configs: range, get_features: GetFeatures | None = None) -> pa.Table:
@@ -149,6 +103,7 @@ def evaluate_chunk(work: Work, configs: range, get_features: GetFeatures | None 
     Raises ValueError naming the configuration that cannot be measured.
     """
     space, metrics = work.spec.space, np.zeros(len(configs), METRICS_DTYPE)
+    replay = MetricsReplay(work.market, work.limits, work.costs, work.equity_start_quote)
     tried = [space.get_params(index) for index in configs]
     key_now: tuple[Any, ...] | None = None
     for row, params in enumerate(tried):
@@ -156,7 +111,7 @@ def evaluate_chunk(work: Work, configs: range, get_features: GetFeatures | None 
             features = get_features(params) if get_features else observe_market(work.market, params)
             key_now = key
         try:
-            metrics[row] = evaluate(work, params, features)
+            metrics[row] = replay.run(params, features)
         except ValueError as error:
             raise ValueError(f"configuration {configs[row]} ({params}): {error}") from None
     columns: dict[str, Any] = {"config": np.asarray(configs, np.int64)}

@@ -200,8 +200,13 @@ def check_result(result: ReplayResult) -> None:
     if not (math.isfinite(result.equity_start_quote) and result.equity_start_quote > 0.0):
         raise ValueError(f"equity_start_quote is {result.equity_start_quote}, must be finite and > 0")
     is_known = np.isfinite(result.equity_quote)
-    if not is_known.all():
-        raise ValueError(f"equity is not finite from bar {np.argmin(is_known)} on: check the prices of that bar")
+    check_equity_bar(-1 if is_known.all() else int(np.argmin(is_known)))
+
+
+def check_equity_bar(bar: int) -> None:
+    """Raise ValueError if there is a first bar whose equity is not a number; -1: there is none."""
+    if bar >= 0:
+        raise ValueError(f"equity is not finite from bar {bar} on: check the prices of that bar")
 
 
 def compute_metrics(result: ReplayResult) -> Metrics:

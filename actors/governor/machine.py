@@ -73,7 +73,7 @@ class GovernorMachine:
         self._plan = plan
         self._epoch = epoch
         self._specs = plan.make_specs()
-        self.desk: Desk = make_desk(self._specs, len(plan.strategies), plan.equity_start_quote)
+        self.desk: Desk = make_desk(self._specs, len(plan.strategies), plan.equity_start_quote, plan.limits)
         self._bars: Inlet[BarsClosed] = Inlet()
         self._updates: Inlet[AccountUpdate] = Inlet()
         self._decisions: list[Inlet[Decisions]] = [Inlet() for _ in plan.strategies]
@@ -110,8 +110,9 @@ class GovernorMachine:
         }
 
     def _describe_slot(self, slot: int) -> dict[str, Any]:
-        holding, orders, spec = self.desk.holdings[slot], self.desk.orders[slot], self._specs[slot]
-        qty_lots, avg_px, mark_px = int(holding["qty_lots"]), float(holding["avg_px"]), float(self.desk.marks_px[slot])
+        row, spec = self.desk.slots[slot], self._specs[slot]
+        holding, orders = row["holding"], row["orders"]
+        qty_lots, avg_px, mark_px = int(holding["qty_lots"]), float(holding["avg_px"]), float(row["mark_px"])
         return {
             "strategy": self._plan.strategies[spec.strategy].name,
             "instrument_id": self._plan.get_instrument(slot).instrument_id,
@@ -130,10 +131,10 @@ class GovernorMachine:
         ts_close_ns = bars.ts_close_ns
         assert {update.ts_close_ns, *(d.ts_close_ns for d in decisions)} == {ts_close_ns}
         for slot, spec in enumerate(self._specs):
-            self.desk.marks_px[slot] = bars.bars[spec.instrument].close_px
+            self.desk.slots["mark_px"][slot] = bars.bars[spec.instrument].close_px
         self._book(update)
         equity_quote = float(compute_equity_quote(self.desk))
-        mark_desk(self.desk, self._plan.limits, equity_quote, ts_close_ns)
+        mark_desk(self.desk, equity_quote, ts_close_ns)
         instructions = self._decide(bars, decisions)
         cash_quote = float(self.desk.money_quote[CASH])
         latch = int(self.desk.account[0]["latch_reason"])
@@ -156,7 +157,6 @@ class GovernorMachine:
                     qty_lots = event.side * event.fill_qty_lots
                     apply_fill_to_desk(
                         self.desk,
-                        self._plan.limits,
                         slot,
                         qty_lots,
                         event.fill_px,
@@ -187,7 +187,7 @@ class GovernorMachine:
                 records.append(Record(StopMoved(ts_close_ns, slot, wishes[slot])))
             wish = intents.get(slot) or self._make_hold(slot, ts_close_ns)
             bar = bars.bars[spec.instrument]
-            decision = decide_slot(self.desk, self._plan.limits, slot, wish.intent, bar.quality, ts_close_ns)
+            decision = decide_slot(self.desk, slot, wish.intent, bar.quality, ts_close_ns)
             if wish.intent.action == Action.TARGET or decision.reduce_lots != 0:
                 records.append(Record(self._describe(slot, wish, decision, ts_close_ns)))
                 orders.extend(self._approve(slot, wish.intent_id, decision, ts_close_ns))
