@@ -100,8 +100,8 @@ def run_sweep(
     out_dir: gets `chunks/` (the rows) and `tune/` (Ray Tune's own record); must hold no chunks yet.
     on_progress: called here, once before the first chunk and after each.
 
-    Raises ValueError for bad input and where no node wears the role fast_compute; RuntimeError naming the chunk and its
-    error when one fails: chunks finished by then stay on disk.
+    Raises ValueError for bad input and where no node wears the role fast_compute; when a chunk fails, ValueError (its
+    data are bad) or RuntimeError (its worker died) naming it: chunks finished by then stay on disk.
     """
     from sweeps.chunks import choose_chunk_configs, list_chunks, make_work
 
@@ -115,7 +115,7 @@ def run_sweep(
     shared = ray.put(_Shared(work, chunk_configs, str(chunks_dir), _share_features(work)))
     started_s = time.monotonic()
     on_progress(Progress(0, configs, 0, 0.0))
-    with _environment(RAY_SETTINGS), _errors_only("ray.tune"):
+    with _environment(RAY_SETTINGS), _silenced("ray.tune"):
         tuner = tune.Tuner(
             tune.with_parameters(ChunkTrial, shared=[shared]),
             param_space={"chunk": tune.grid_search(list(range(len(chunks))))},
@@ -147,6 +147,11 @@ class _Shared:
 
 class ChunkTrial(tune.Trainable):  # type: ignore[misc]
     """One chunk after another: its number is all that a trial's configuration holds."""
+
+    _chunk = -1
+
+    def __repr__(self) -> str:
+        return f"ChunkTrial(chunk {self._chunk})"
 
     def setup(self, config: dict[str, Any], shared: list[Any]) -> None:
         """Read what is shared, in place."""
@@ -271,11 +276,11 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _errors_only(logger_name: str) -> Iterator[None]:
-    # Tune warns that the files per trial, which we switch off, are not there.
+def _silenced(logger_name: str) -> Iterator[None]:
+    # Tune warns of files per trial, which we switch off, and logs the errors that we raise.
     logger = logging.getLogger(logger_name)
     before = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
@@ -286,9 +291,10 @@ def _check_trials(results: tune.ResultGrid, chunks: list[range]) -> None:
     for result in results:
         if result.error is not None:
             chunk = result.config["chunk"]
-            raise RuntimeError(
-                f"chunk {chunk} (configurations {chunks[chunk][0]} to {chunks[chunk][-1]}): {result.error}"
-            )
+            cause = getattr(result.error, "cause", result.error)
+            lines = str(cause).strip().splitlines() or [type(cause).__name__]
+            kind = ValueError if isinstance(cause, ValueError) else RuntimeError
+            raise kind(f"chunk {chunk} (configurations {chunks[chunk][0]} to {chunks[chunk][-1]}) failed: {lines[0]}")
     assert len(results) == len(chunks)
 
 

@@ -1,0 +1,67 @@
+"""The progress of a sweep on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from sweeps.tune import Progress
+
+LINE_EVERY_S = 5.0
+
+OnProgress = Callable[[Progress], None]
+
+
+@contextmanager
+def show_progress(total: int) -> Iterator[OnProgress]:
+    """Give what `run_sweep` calls with its progress over `total` configurations."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines().update
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("sweep"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Bar(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("compiling kernels", total=total)
+        yield lambda progress: bar.update(
+            task, completed=progress.configs_done, total=progress.configs, description=make_headline(progress)
+        )
+
+
+class _Lines:
+    # Without a terminal: a line every few seconds, and the last one.
+
+    def __init__(self) -> None:
+        self._shown_s = float("-inf")
+
+    def update(self, progress: Progress) -> None:
+        if time.monotonic() - self._shown_s >= LINE_EVERY_S or progress.configs_done == progress.configs:
+            self._shown_s = time.monotonic()
+            line = f"sweep: {progress.configs_done:,} of {progress.configs:,}, {make_headline(progress)}"
+            print(line, file=sys.stderr, flush=True)
+
+
+def make_headline(progress: Progress) -> str:
+    """Return rate, pass rate so far and time left in a few words.
+
+    >>> make_headline(Progress(configs_done=500, configs=2000, passed=25, seconds=10.0))
+    '50 configurations/s, 5.0 % pass so far, 30 s left'
+    >>> make_headline(Progress(configs_done=0, configs=2000, passed=0, seconds=0.0))
+    'starting workers'
+    """
+    if not progress.configs_done:
+        return "starting workers"
+    rate = progress.configs_per_s
+    left_s = (progress.configs - progress.configs_done) / rate if rate else 0.0
+    left = f"{left_s:.0f} s" if left_s < 120.0 else f"{left_s / 60.0:.0f} min"
+    passed_frac = progress.passed / progress.configs_done
+    return f"{rate:,.0f} configurations/s, {100.0 * passed_frac:.1f} % pass so far, {left} left"
