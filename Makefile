@@ -4,6 +4,8 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready
 
+BENCHMARKS := strategies_decide governor ledger lanes backtest_peers
+
 .PHONY: run test check bench clean
 
 run: $(READY)
@@ -20,7 +22,7 @@ check: $(READY)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/tidy tests/unit tests/scenarios tests/parity
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.run_all
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # uv lives in its own environment, so that `uv sync` may rebuild ours from the lock file at will.
 .venv-uv/bin/uv:
