@@ -139,21 +139,29 @@ def encode_frame(kind: int, sequence: int = 0, payload: bytes = b"") -> bytes:
 class FrameDecoder:
     """Bytes in, in any pieces; whole frames out, in order.
 
+    A frame over the limit is judged only when all before it have been taken: one of them may end the handshake, and
+    with it the small limit. `is_held` says that it waits: feed b"" then.
+
     Raises RemoteProtocolError on a length beyond `payload_max_bytes` or an unknown kind: the stream cannot be trusted
     after.
     """
 
     def __init__(self, payload_max_bytes: int = HANDSHAKE_MAX_BYTES) -> None:
         self.payload_max_bytes = payload_max_bytes  # small until the other end has proved who it is
+        self.is_held = False
         self._buffer = b""
 
     def feed(self, data: bytes) -> list[Frame]:
         buffer = self._buffer + data if self._buffer else data
         frames: list[Frame] = []
         start, size = 0, len(buffer)
+        self.is_held = False
         while size - start >= _HEADER.size:
             length, kind, sequence = _HEADER.unpack_from(buffer, start)
             payload_bytes = length - _LENGTH_AFTER_ITSELF
+            if payload_bytes > self.payload_max_bytes and frames:
+                self.is_held = True
+                break
             if payload_bytes < 0 or payload_bytes > self.payload_max_bytes or kind not in _KINDS:
                 raise RemoteProtocolError(f"not a lane frame: kind {kind}, length {length}")
             end = start + _HEADER.size + payload_bytes

@@ -118,6 +118,8 @@ class Link(asyncio.Protocol):
         self._heard_s = self.loop.time()
         try:
             self.on_frames(self.decoder.feed(data))
+            while self.decoder.is_held:
+                self.on_frames(self.decoder.feed(b""))
         except RemoteProtocolError as error:
             self.refuse(str(error))
 

@@ -205,6 +205,7 @@ def _read_limits(mapping: dict[str, Any]) -> Limits:
             if not isinstance(values, Section):
                 limits = parse_limits({rule: values}, limits)
                 continue
+            parse_limits({rule: {}}, limits)
             for key, value in values.items():
                 where = values.where_of(key)
                 limits = parse_limits({rule: {key: value}}, limits)

@@ -62,6 +62,7 @@ class ClusterHands:
         self._specs = {spec.name: spec for spec in specs}
         self._handles: dict[str, Any] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}  # at most one unanswered question each
+        self._lives = dict.fromkeys(self._specs, 0)  # an answer of an earlier life says nothing of this one
         self._answers: dict[str, tuple[float, dict[str, Any]]] = {}  # when [s, monotonic], what
         self._endpoints: dict[str, str] = {}
 
@@ -78,7 +79,7 @@ class ClusterHands:
         health = await asyncio.to_thread(sample, list(self._specs))
         alive = [name for name, one in health.items() if one.liveness is Liveness.ALIVE]
         for name in alive:
-            if name not in self._asking:
+            if name not in self._asking or self._asking[name].done():
                 self._asking[name] = asyncio.create_task(self._ask(name), name=f"ask {name}")
         waiting = [self._asking[name] for name in alive]
         if waiting:
@@ -124,15 +125,16 @@ class ClusterHands:
         await asyncio.gather(*asking, return_exceptions=True)
 
     async def _ask(self, name: str) -> None:
+        life = self._lives[name]
         try:
             handle = await self._get_handle(name)
             status = await acall(handle, "get_status", timeout_s=CALL_S)
         except OSError:
-            self._handles.pop(name, None)
+            if life == self._lives[name]:
+                self._handles.pop(name, None)
         else:
-            self._answers[name] = (time.monotonic(), status)
-        finally:
-            self._asking.pop(name, None)
+            if life == self._lives[name]:
+                self._answers[name] = (time.monotonic(), status)
 
     async def _get_handle(self, name: str) -> Any:
         if name not in self._handles:
@@ -147,7 +149,7 @@ class ClusterHands:
         return ActorSample(health.name, health.liveness, age_ns, health.restarts, is_open=bool(status["is_open"]))
 
     def _forget(self, name: str) -> None:
-        # What was heard of an earlier life says nothing of this one.
+        self._lives[name] += 1
         self._handles.pop(name, None)
         self._answers.pop(name, None)
         if (task := self._asking.pop(name, None)) is not None:

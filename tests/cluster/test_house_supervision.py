@@ -1,4 +1,4 @@
-"""A paper session whose ledger, governor and feed are killed by the operating system: nobody mends it but itself."""
+"""A paper session whose actors are killed by the operating system, or given up by Ray: it mends itself."""
 
 import os
 import signal
@@ -11,13 +11,15 @@ import pytest
 
 from actors.market_feed.source import MarketSource
 from actors.plan import Plan, StrategyPlan
-from cluster.health import sample
+from cluster.handles import call
+from cluster.health import Liveness, sample
 from cluster.session import Session
+from cluster.spawn import get_actor, kill
 from market.fills import Costs
 from risk.limits import LIMITS_DEFAULT
 from strategies.catalog import parse_params
 from sweeps.replay import replay
-from trireme.house import FEED, GOVERNOR, LEDGER, PaperHouse, Status
+from trireme.house import EXECUTOR, FEED, GOVERNOR, HERALD, LEDGER, SUPERVISOR, PaperHouse, Status
 from trireme.live_view import make_alert_lines
 from trireme.session_result import read_session
 from trireme.settings import SupervisorSettings
@@ -64,12 +66,19 @@ def kill_process(name: str) -> None:
     os.kill(sample([name])[name].pid, signal.SIGKILL)
 
 
+def wait_running(name: str) -> None:
+    deadline_s = time.monotonic() + 60.0
+    while call(get_actor(SUPERVISOR), "get_status", timeout_s=30.0)["phases"][name] != "running":
+        assert time.monotonic() < deadline_s, name
+        time.sleep(0.05)
+
+
 def test_a_session_survives_the_death_of_any_actor(house: PaperHouse, plan: Plan) -> None:
-    deaths = (GOVERNOR, LEDGER, FEED)
-    for bars, name in zip((40, 110, 180), deaths, strict=True):
+    deaths = (GOVERNOR, LEDGER, FEED, EXECUTOR)
+    for bars, name in zip((30, 80, 130, 180), deaths, strict=True):
         wait_bars(house, bars)
         kill_process(name)
-    status = house.wait_done(60.0)
+    house.wait_done(60.0)
     house.settle()
     market = SOURCE.load()
     session = read_session(lambda sql, args: house.ask_ledger("query", sql, args), house.run, plan, market)
@@ -83,8 +92,32 @@ def test_a_session_survives_the_death_of_any_actor(house: PaperHouse, plan: Plan
         told = [(row["severity"], row["text"]) for row in rows if row["key"] == f"supervisor.{name}"]
         assert ("critical", f"{name} was restarted by Ray: failure 1 of 5") in told, rows
         assert ("info", f"{name} runs again") in told, rows
-    assert [alert["key"] for alert in status.herald["alerts"]] == [f"supervisor.{name}" for name in reversed(deaths)]
-    [line] = make_alert_lines(status)
-    assert line.startswith(f"alerts: CRITICAL {FEED} runs again (2 times); ")
+    assert house.ask_ledger("summarize")["alerts"] == {"critical": len(deaths), "info": len(deaths)}
+    shown = [alert["key"] for alert in house.get_status().herald["alerts"]]
+    assert shown == [f"supervisor.{name}" for name in reversed(deaths)]
+    [line] = make_alert_lines(house.get_status())
+    assert line.startswith(f"alerts: CRITICAL {EXECUTOR} runs again (2 times); ")
     house.acknowledge("*", "me")
     assert make_alert_lines(house.get_status()) == []
+
+    # The session is over; the house still mends itself.
+    kill_process(SUPERVISOR)
+    while sample([SUPERVISOR])[SUPERVISOR].restarts != 1 or not _is_open(SUPERVISOR):
+        time.sleep(0.05)
+    wait_running(HERALD)
+    [strategist] = house.strategists
+    kill(get_actor(strategist))  # for good, as far as Ray goes
+    while sample([strategist])[strategist].liveness is not Liveness.DEAD:
+        time.sleep(0.01)
+    while SUPERVISOR in house.get_status().away or strategist in house.get_status().away:
+        time.sleep(0.05)
+    wait_running(strategist)
+    assert house.get_status().is_done
+    assert not house.get_status().failures
+
+
+def _is_open(name: str) -> bool:
+    try:
+        return bool(call(get_actor(name), "get_status", timeout_s=5.0)["is_open"])
+    except ConnectionError:
+        return False

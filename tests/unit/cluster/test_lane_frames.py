@@ -196,6 +196,19 @@ def test_conflated_ends_with_the_latest_of_each_key_in_order(faults: list[str], 
     assert len(wire.delivered) + wire.outbox.conflated_total == count
 
 
+def test_the_frame_that_ends_the_handshake_may_bring_a_large_one_along() -> None:
+    decoder = FrameDecoder()
+    small, large = encode_frame(FrameKind.WELCOME), encode_frame(FrameKind.MESSAGE, 1, bytes(10_000))
+    assert [frame.kind for frame in decoder.feed(small + large + large[:7])] == [FrameKind.WELCOME]
+    assert decoder.is_held
+    with pytest.raises(RemoteProtocolError, match="length 10009"):
+        decoder.feed(b"")
+    decoder.payload_max_bytes = 20_000
+    assert [frame.sequence for frame in decoder.feed(b"")] == [1]
+    assert not decoder.is_held
+    assert [frame.sequence for frame in decoder.feed(large[7:])] == [1]
+
+
 def test_conflation_keeps_the_turn_so_that_no_key_starves() -> None:
     outbox = make_outbox(is_conflated=True, window=1)
     outbox.offer(b"in flight", b"x")
