@@ -93,6 +93,7 @@ def test_a_run_adds_up_exactly(tmp_path: Path) -> None:
             "intents": 2,
             "denials": {"COOLDOWN": 1},
             "orders": {"filled": 2, "rejected": 1, "canceled": 1},
+            "alerts": {"warning": 2},
             "fills": 3,
             "net_lots": {BTC: 0},
             "fees_quote": "0.60000000000000004",
