@@ -62,6 +62,7 @@ class ClusterHands:
         self._specs = {spec.name: spec for spec in specs}
         self._handles: dict[str, Any] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}  # at most one unanswered question each
+        self._pids: dict[str, int] = {}
         self._lives = dict.fromkeys(self._specs, 0)  # an answer of an earlier life says nothing of this one
         self._answers: dict[str, tuple[float, dict[str, Any]]] = {}  # when [s, monotonic], what
         self._endpoints: dict[str, str] = {}
@@ -77,6 +78,10 @@ class ClusterHands:
     async def sample(self) -> tuple[ActorSample, ...]:
         """Return one sample of each actor. Raises OSError when Ray does not answer."""
         health = await asyncio.to_thread(sample, list(self._specs))
+        for name, one in health.items():
+            if one.pid != self._pids.get(name):  # its last answer was that of another process
+                self._pids[name] = one.pid
+                self._forget(name)
         alive = [name for name, one in health.items() if one.liveness is Liveness.ALIVE]
         for name in alive:
             if name not in self._asking or self._asking[name].done():
