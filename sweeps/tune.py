@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -114,6 +114,7 @@ def run_sweep(
     chunks = list_chunks(configs, chunk_configs)
     shared = ray.put(_Shared(work, chunk_configs, str(chunks_dir), _share_features(work)))
     started_s = time.monotonic()
+    watch = _Watch(on_progress, configs, started_s)
     on_progress(Progress(0, configs, 0, 0.0))
     with _environment(RAY_SETTINGS), _silenced("ray.tune"):
         tuner = tune.Tuner(
@@ -126,13 +127,14 @@ def run_sweep(
                 name="tune",
                 storage_path=str(out_dir.resolve()),
                 verbose=0,
-                callbacks=[_ProgressCallback(on_progress, configs, started_s)],
+                callbacks=[watch],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(fail_fast=True),
             ),
         )
-        results = tuner.fit()
-    _check_trials(results, chunks)
+        tuner.fit()
+    if watch.failed:
+        _raise_failure(watch.failed[0], chunks)
     return _gather(spec, chunks_dir, chunks, time.monotonic() - started_s, out_dir)
 
 
@@ -190,16 +192,20 @@ class ChunkTrial(tune.Trainable):  # type: ignore[misc]
         return tune.PlacementGroupFactory([{"CPU": 1}], bundle_label_selector=[{ROLE: LABEL_WORN}])
 
 
-class _ProgressCallback(tune.Callback):  # type: ignore[misc]
+class _Watch(tune.Callback):  # type: ignore[misc]
     def __init__(self, on_progress: Callable[[Progress], None], configs: int, started_s: float) -> None:
         self._on_progress, self._configs, self._started_s = on_progress, configs, started_s
         self._done = self._passed = 0
+        self.failed: list[Trial] = []
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._done += trial.last_result["configs"]
         self._passed += trial.last_result["passed"]
         seconds = time.monotonic() - self._started_s
         self._on_progress(Progress(self._done, self._configs, self._passed, seconds))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.failed.append(trial)
 
 
 def get_chunk_path(chunks_dir: Path, chunk: int) -> Path:
@@ -287,15 +293,12 @@ def _silenced(logger_name: str) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _check_trials(results: tune.ResultGrid, chunks: list[range]) -> None:
-    for result in results:
-        if result.error is not None:
-            chunk = result.config["chunk"]
-            cause = getattr(result.error, "cause", result.error)
-            lines = str(cause).strip().splitlines() or [type(cause).__name__]
-            kind = ValueError if isinstance(cause, ValueError) else RuntimeError
-            raise kind(f"chunk {chunk} (configurations {chunks[chunk][0]} to {chunks[chunk][-1]}) failed: {lines[0]}")
-    assert len(results) == len(chunks)
+def _raise_failure(trial: Trial, chunks: list[range]) -> NoReturn:
+    chunk, error = trial.config["chunk"], trial.get_pickled_error()
+    cause = getattr(error, "cause", None) or error
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    kind = ValueError if isinstance(cause, ValueError) else RuntimeError
+    raise kind(f"chunk {chunk} (configurations {chunks[chunk][0]} to {chunks[chunk][-1]}) failed: {lines[0]}")
 
 
 def _gather(spec: "SweepSpec", chunks_dir: Path, chunks: list[range], seconds: float, out_dir: Path) -> SweepResult:

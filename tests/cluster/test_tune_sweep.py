@@ -1,11 +1,14 @@
 """A sweep on real Ray Tune: the rows of one process, to the bit; what a failing chunk and a crowded directory say."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import ray
+from ray._private.state import actors
 
 from market.catalog import MarketData
 from risk.limits import LIMITS_DEFAULT, LIMITS_NONE, Limits
@@ -66,6 +69,20 @@ def test_a_failing_chunk_ends_the_sweep_and_keeps_what_is_finished(tmp_path: Pat
         sweep(spec, spoil(make_small_market()), tmp_path, LIMITS_NONE)
     assert "\n" not in str(error.value)
     assert [path.name for path in (tmp_path / "chunks").iterdir()] == ["0000000.parquet"]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_killed_worker_ends_the_sweep_in_one_line(tmp_path: Path) -> None:
+    def kill_workers(progress: Progress) -> None:
+        for actor in actors().values():
+            if progress.configs_done and actor["State"] == "ALIVE":
+                os.kill(actor["Pid"], signal.SIGKILL)
+
+    spec = make_spec({"trend_bars": [48], "stop_atr": [2 + number / 100 for number in range(200)]}, chunk_configs=1)
+    with pytest.raises(RuntimeError, match=r"^chunk \d+ \(configurations .*\) failed: .*died") as error:
+        run_sweep(spec, make_small_market(), LIMITS_DEFAULT, COSTS, EQUITY_START_QUOTE, tmp_path, kill_workers)
+    assert "\n" not in str(error.value)
+    assert any((tmp_path / "chunks").glob("*.parquet"))
 
 
 @pytest.mark.usefixtures("ray_session")
