@@ -31,6 +31,11 @@ class Inlet(Generic[T]):
             self._ts_newest_ns = message.ts_close_ns
             self._messages.append(message)
 
+    @property
+    def ts_oldest_ns(self) -> int:
+        """The close of the oldest message; there must be one."""
+        return self._messages[0].ts_close_ns
+
     def take(self) -> T:
         """Return the oldest message."""
         return self._messages.popleft()

@@ -109,9 +109,12 @@ class ExecutorMachine:
         self._qty_lots = [0] * (len(plan.instruments) * len(plan.strategies))
         self._ts_naked_ns: dict[int, int] = {}  # slot -> since when its position has no resting stop
         self._bars: Inlet[BarsClosed] = Inlet()
+        self._approvals: Inlet[Approvals] = Inlet()
         self._booked: list[Booked] = []
-        self._ts_approved_ns = -1  # -1: nothing has closed yet, the first bars need no approval before them
+        # The venue goes from close to close: advanced, reported, approved, and only then advanced again.
         self._ts_advanced_ns = 0
+        self._ts_reported_ns = 0
+        self._ts_approved_ns = 0
 
     def handle(self, event: Message, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
         """Take bars, approvals, or what the venue answered."""
@@ -120,23 +123,39 @@ class ExecutorMachine:
             case BarsClosed():
                 self._bars.offer(event)
             case Approvals():
-                if event.ts_close_ns > self._ts_approved_ns:
-                    instructions += self._take_approvals(event, ts_now_ns)
+                self._approvals.offer(event)
             case VenueReported():
                 instructions += self._take_report(event, ts_now_ns)
             case OutcomeUnknown():
-                self._orders[event.client_order_id].is_unknown = True
-                instructions.append(QueryOrder(event.client_order_id))
+                order = self._orders.get(event.client_order_id)
+                if order is not None:  # else it has ended, so its outcome is known
+                    order.is_unknown = True
+                    instructions.append(QueryOrder(event.client_order_id))
             case Tick():
                 instructions += self._flatten_naked(ts_now_ns)
             case _:
                 raise TypeError(f"no handler for {type(event).__name__}")
-        if self._bars and self._ts_approved_ns in (-1, self._ts_advanced_ns):
+        return instructions + self._go_on(ts_now_ns)
+
+    def _go_on(self, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
+        # After a restart approvals may be heard again before the bars that they belong to: they wait for them.
+        instructions: list[Instruction | VenueInstruction] = []
+        if self._approvals and self._approvals.ts_oldest_ns == self._ts_reported_ns:
+            approvals = self._approvals.take()
+            self._ts_approved_ns = approvals.ts_close_ns
+            instructions += self._take_approvals(approvals, ts_now_ns)
+        if self._bars and self._ts_approved_ns == self._ts_advanced_ns:
             bars = self._bars.take()
             self._ts_advanced_ns = bars.ts_close_ns
-            self._ts_approved_ns = max(self._ts_approved_ns, 0)
             instructions.append(AdvanceVenue(bars))
         return instructions
+
+    def list_positions(self) -> tuple[tuple[str, int], ...]:
+        """Return (instrument_id, qty_lots) of every open position, as our fills make it."""
+        sums = [
+            (name, sum(self._qty_lots[slot] for slot in slots)) for name, slots in self._slots_by_instrument.items()
+        ]
+        return tuple((name, qty_lots) for name, qty_lots in sums if qty_lots != 0)
 
     def describe_orders(self) -> list[dict[str, object]]:
         """Return the orders that have not ended, for the live table."""
@@ -153,7 +172,6 @@ class ExecutorMachine:
         ]
 
     def _take_approvals(self, event: Approvals, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
-        self._ts_approved_ns = event.ts_close_ns
         instructions: list[Instruction | VenueInstruction] = []
         for move in event.stop_moves:
             instructions += self._move_stop(move)
@@ -166,6 +184,8 @@ class ExecutorMachine:
                 )
                 rejected = OrderRejected("", refusal.name, ts_now_ns, approved.intent_id)
                 part = OrderPart.REDUCE if approved.leg == 0 else OrderPart.ENTRY
+                if refusal is Reason.DUPLICATE_INTENT:
+                    part = OrderPart.NONE  # the leg's own order lives on
                 self._booked.append(Booked(approved.slot, part, rejected))
                 instructions += [Record(alert), Send(("herald",), alert)]
                 continue
@@ -259,6 +279,7 @@ class ExecutorMachine:
                 instructions.append(Record(event))
         if report.ts_close_ns == 0:
             return instructions
+        self._ts_reported_ns = report.ts_close_ns
         instructions += self._reconcile(report, ts_now_ns)
         protections = tuple(
             self._make_protection(slot) for slot, qty_lots in enumerate(self._qty_lots) if qty_lots != 0
@@ -290,7 +311,7 @@ class ExecutorMachine:
                 order.trigger_px, order.limit_px = event.trigger_px, event.limit_px
                 order.qty_leaves_lots = event.qty_lots - order.qty_filled_lots
             case OrderRejected(message=message) if message == DUPLICATE:
-                pass  # of a second order under this id; it says nothing of the first
+                return Booked(order.slot, OrderPart.NONE, event)  # a second one under this id: the first lives on
             case OrderCanceled() | OrderRejected():
                 self._end(event.client_order_id, order)
             case _:

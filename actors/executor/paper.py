@@ -3,9 +3,11 @@
 from actors.executor.machine import AdvanceVenue, ModifyStop, QueryOrder, SubmitOrders, VenueInstruction
 from actors.messages import VenueReported
 from actors.plan import Plan
-from market.events import OrderRejected, VenueEvent
+from market.events import OrderAccepted, OrderCanceled, OrderModified, OrderRejected, VenueEvent
 from venues.bar_exchange import BarExchange
 from venues.exchange import Events
+from venues.lifecycle import OrderStatus
+from venues.orders import OrderReport
 
 _ACCOUNT = "trireme"
 
@@ -30,20 +32,38 @@ class PaperVenue:
                 return self._query(client_order_id, ts_now_ns)
             case AdvanceVenue(bars=bars):
                 events = exchange.apply_bars(bars, bars.ts_close_ns)
-                positions = tuple(
-                    (instrument_id, qty_lots)
-                    for instrument_id in self._instrument_ids
-                    if (qty_lots := exchange.position(_ACCOUNT, instrument_id).qty_lots) != 0
-                )
-                return VenueReported(self._ours(events), bars.ts_close_ns, positions)
+                return VenueReported(self._ours(events), bars.ts_close_ns, self.list_positions())
         return VenueReported(self._ours(events))
 
     def _query(self, client_order_id: str, ts_now_ns: int) -> VenueReported:
-        # What the venue does not know was never taken; what it knows is told again, fills included.
-        if self._exchange.order_status(_ACCOUNT, client_order_id) is None:
+        # What the venue does not know was never taken; what it knows is told again, from its acceptance to its end.
+        order = self._exchange.order_status(_ACCOUNT, client_order_id)
+        if order is None:
             return VenueReported((OrderRejected(client_order_id, "never placed", ts_now_ns),))
+        if order.status is OrderStatus.REJECTED:
+            return VenueReported((OrderRejected(client_order_id, "rejected", ts_now_ns, order.cause_id),))
+        venue_order_id, cause_id = order.venue_order_id, order.cause_id
+        events: list[VenueEvent] = [OrderAccepted(client_order_id, venue_order_id, order.ts_accepted_ns, cause_id)]
         fills = self._exchange.fills_since(_ACCOUNT, 0)
-        return VenueReported(tuple(fill for fill in fills if fill.client_order_id == client_order_id))
+        events += [fill for fill in fills if fill.client_order_id == client_order_id]
+        if order.status is OrderStatus.CANCELED:
+            events.append(OrderCanceled(client_order_id, venue_order_id, "canceled", ts_now_ns, cause_id))
+        elif order.status.is_open:
+            terms = (order.qty_lots, order.limit_px, order.trigger_px)
+            events.append(OrderModified(client_order_id, venue_order_id, *terms, ts_now_ns, cause_id))
+        return VenueReported(tuple(events))
+
+    def list_positions(self) -> tuple[tuple[str, int], ...]:
+        """Return (instrument_id, qty_lots) of every open position."""
+        return tuple(
+            (instrument_id, qty_lots)
+            for instrument_id in self._instrument_ids
+            if (qty_lots := self._exchange.position(_ACCOUNT, instrument_id).qty_lots) != 0
+        )
+
+    def list_orders(self, instrument_id: str) -> list[OrderReport]:
+        """Return what is open at an instrument, children that wait for their entry included."""
+        return self._exchange.open_orders(_ACCOUNT, instrument_id)
 
     @property
     def equity_quote(self) -> float:

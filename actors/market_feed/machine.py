@@ -36,6 +36,7 @@ class MarketFeedMachine:
         self._subscribers = subscribers
         self._window = window
         self._ts_published_ns = 0
+        self._ts_confirmed_ns = 0
         self._unconfirmed: deque[int] = deque()
 
     @property
@@ -54,6 +55,7 @@ class MarketFeedMachine:
             case BarsClosed():
                 return self._publish(event, ts_now_ns)
             case Approvals():
+                self._ts_confirmed_ns = max(self._ts_confirmed_ns, event.ts_close_ns)
                 while self._unconfirmed and self._unconfirmed[0] <= event.ts_close_ns:
                     self._unconfirmed.popleft()
                 return []
@@ -75,7 +77,8 @@ class MarketFeedMachine:
             alert = Alert(Severity.WARNING, "feed.gap", text, ts_now_ns)
             instructions += [Record(alert), Send(("herald",), alert)]
         self._ts_published_ns = event.ts_close_ns
-        self._unconfirmed.append(event.ts_close_ns)
+        if event.ts_close_ns > self._ts_confirmed_ns:  # else it is published again after a restart: nobody will answer
+            self._unconfirmed.append(event.ts_close_ns)
         bars = tuple(bar._replace(quality=compute_quality(bar) | flag) for bar in event.bars)
         instructions.append(Send(self._subscribers, BarsClosed(event.ts_close_ns, bars)))
         return instructions
