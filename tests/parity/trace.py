@@ -12,7 +12,7 @@ from actors.messages import EquityMarked, Message, SlotDecided, StopMoved
 from actors.plan import Plan, StrategyPlan
 from market.arrays import write_record
 from market.catalog import MarketData
-from market.events import BarsClosed, Fill, FundingPaid
+from market.events import BarsClosed, Fill, FillKind, FundingPaid
 from market.fills import Costs
 from market.reasons import Reason
 from risk.desk import CASH, FEES, FUNDING
@@ -142,6 +142,24 @@ def _make_row(record: Message, slots: dict[str, int]) -> TraceRow | None:
         case StopMoved():
             return TraceRow(TRACE_STOP_MOVE, record.ts_close_ns, record.slot, 0, 0, 0, 0, record.stop_px, 0.0)
     return None
+
+
+def merge_records(executor: Sequence[Message], governor: Sequence[Message], interval_ns: int) -> list[Message]:
+    """Return what two actors recorded, in the account's own order: at each close first the venue's doings."""
+    rows = [(_get_ts_close_ns(message, interval_ns), 0, message) for message in executor]
+    rows += [(_get_ts_close_ns(message, interval_ns), 1, message) for message in governor]
+    return [message for ts_ns, _, message in sorted(rows, key=lambda row: row[:2]) if ts_ns > 0]
+
+
+def _get_ts_close_ns(message: Message, interval_ns: int) -> int:
+    match message:
+        case Fill(kind=FillKind.LIQUIDATION):
+            return message.ts_event_ns
+        case Fill() | FundingPaid():
+            return message.ts_event_ns + interval_ns
+        case SlotDecided() | StopMoved() | EquityMarked():
+            return message.ts_close_ns
+    return 0  # no row of a trace
 
 
 def find_difference(live: Outcome, replayed: Outcome) -> str:

@@ -23,13 +23,10 @@ from actors.market_feed.machine import MarketFeedMachine
 from actors.market_feed.source import iterate_closes
 from actors.messages import (
     Approvals,
-    EquityMarked,
     Message,
     OutcomeUnknown,
     Record,
     Send,
-    SlotDecided,
-    StopMoved,
     Tick,
     VenueReported,
     get_ts_known_ns,
@@ -37,7 +34,8 @@ from actors.messages import (
 from actors.plan import Plan
 from actors.strategist.machine import StrategistMachine
 from market.catalog import MarketData
-from market.events import Fill, FillKind, FundingPaid, OrderRequest, OrderType
+from market.events import Fill, OrderRequest, OrderType
+from tests.parity.trace import merge_records
 
 FEED, GOVERNOR, EXECUTOR = "market_feed", "governor", "executor"
 EPOCH = 1
@@ -310,27 +308,13 @@ class World:
 
     def list_records(self) -> list[Message]:
         """Return what the ledger was told that a replay traces too, in the order of the account's own time."""
-        executor = [(self._get_ts_close_ns(m), 0, m) for m in self._list_notes(EXECUTOR, Fill | FundingPaid)]
-        governor = [
-            (m.ts_close_ns, 1, m)
-            for m in self._list_notes(GOVERNOR, SlotDecided | StopMoved | EquityMarked)
-            if isinstance(m, SlotDecided | StopMoved | EquityMarked)
-        ]
-        return [message for _, _, message in sorted([*executor, *governor], key=lambda row: row[:2])]
+        executor, governor = self._list_notes(EXECUTOR, Message), self._list_notes(GOVERNOR, Message)
+        return merge_records(executor, governor, self.market.interval_ns)
 
     def list_requests(self) -> list[OrderRequest]:
         """Return every order that was noted before it was sent."""
         return [message for message in self._list_notes(EXECUTOR, OrderRequest) if isinstance(message, OrderRequest)]
 
     def _list_notes(self, name: str, kinds: Any) -> list[Message]:
-        return [
-            entry.message
-            for entry in self.nodes[name].journal
-            if not entry.is_event and isinstance(entry.message, kinds)
-        ]
-
-    def _get_ts_close_ns(self, message: Message) -> int:
-        assert isinstance(message, Fill | FundingPaid)
-        if isinstance(message, Fill) and message.kind == FillKind.LIQUIDATION:
-            return message.ts_event_ns
-        return message.ts_event_ns + self.market.interval_ns
+        journal = self.nodes[name].journal
+        return [entry.message for entry in journal if not entry.is_event and isinstance(entry.message, kinds)]
