@@ -18,7 +18,8 @@ GENERATIONS_KEPT = 3
 def set_kernel_cache() -> Path:
     """Point numba's disk cache to the directory of this source tree and return it; forget old generations.
 
-    Child processes inherit the setting. Raises RuntimeError when numba is imported already: it reads the setting once. `TRIREME_CACHE` replaces the user's cache directory.
+    Child processes inherit the setting. `TRIREME_CACHE` replaces the user's cache directory. Raises RuntimeError when
+    numba is imported already: it reads the setting once.
     """
     home = os.environ.get("TRIREME_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     root = Path(home) / "trireme" / "kernels"
