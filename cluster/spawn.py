@@ -1,9 +1,14 @@
 """The only place where plain classes become Ray actors."""
 
+import threading
+import time
 from typing import Any
 
-from cluster.handles import ActorLostError, CallTimeoutError, wait_ready
+from cluster.handles import ActorLostError, CallTimeoutError, call, wait_ready
 from cluster.session import LABEL_WORN
+
+SELF_CALL_S = 30.0
+SELF_CALL_PAUSE_S = 0.2
 
 
 def spawn(
@@ -80,14 +85,29 @@ def kill(handle: Any) -> None:
 
 
 def call_self_if_restarted(method: str) -> None:
-    """In an actor's constructor: if Ray has restarted this actor, have `method` called once the constructor is done."""
+    """In an actor's constructor: if Ray has restarted this actor, have `method` called once the constructor is done.
+
+    `method` must be safe to repeat: until Ray knows that the actor lives again, it may lose calls, which are repeated.
+    """
     import ray
 
     if not ray.is_initialized():
         return  # not an actor: a test's plain object
     context = ray.get_runtime_context()
-    if context.get_actor_id() is not None and context.was_current_actor_reconstructed:
-        getattr(context.current_actor, method).remote()
+    if context.get_actor_id() is None or not context.was_current_actor_reconstructed:
+        return
+    handle = context.current_actor
+
+    def keep_calling() -> None:
+        while True:
+            try:
+                call(handle, method, timeout_s=SELF_CALL_S)
+            except (ActorLostError, CallTimeoutError):
+                time.sleep(SELF_CALL_PAUSE_S)
+            else:
+                return
+
+    threading.Thread(target=keep_calling, name=f"call {method}", daemon=True).start()
 
 
 def get_actor(name: str, namespace: str | None = None) -> Any:

@@ -36,6 +36,7 @@ class LedgerShell:
         self._history: HistoryStore | None = None
         self._writer: JournalWriter | None = None
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     def __repr__(self) -> str:
         records = "stopped" if self._journal is None else f"{self._journal.seq_last} records"
@@ -57,15 +58,15 @@ class LedgerShell:
         self._journal = journal
         epoch = await journal.claim(WRITER)
         self._writer = JournalWriter(WRITER, epoch, msgspec.msgpack.encode)
+        self._stopping.clear()
         self._task = asyncio.create_task(self._keep_folding(), name="ledger-history")
         return {"seq_last": journal.seq_last, "epoch": epoch}
 
     async def stop(self) -> None:
         """Write what waits, fold it into the history, checkpoint both files, close. May be called twice."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            self._stopping.set()  # not cancelled: that would leave a transaction open
+            await self._task
             self._task = None
         journal, history = self._journal, self._history
         self._journal = self._history = None
@@ -80,8 +81,10 @@ class LedgerShell:
                 await journal.close()
 
     async def _keep_folding(self) -> None:
-        while True:
-            await asyncio.sleep(FOLD_EVERY_S)
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FOLD_EVERY_S):
+                    await self._stopping.wait()
             try:
                 await self._open_history.catch_up()
             except (sqlite3.Error, OSError) as error:  # orders go on; whoever asks the history gets the error itself

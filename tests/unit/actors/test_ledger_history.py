@@ -250,3 +250,21 @@ def test_money_text_reads_back_as_the_same_float_and_as_a_decimal(value: float) 
 @given(st.lists(st.decimals(-(10**9), 10**9, places=6), max_size=20))
 def test_sums_are_exact(values: list[Decimal]) -> None:
     assert Decimal(add_decimals([str(value) for value in values])) == sum(values, Decimal(0))
+
+
+def test_a_ledger_stopped_while_it_folds_leaves_no_transaction_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.ledger.shell.FOLD_EVERY_S", 0.0)
+
+    async def run(steps: int) -> None:
+        ledger = LedgerShell(str(tmp_path))
+        await ledger.start()
+        writer = JournalWriter("governor", await ledger.claim("governor"), encode)
+        await ledger.append([writer.note(Tick(), 1)])
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await ledger.stop()
+
+    for steps in range(12):
+        asyncio.run(run(steps))
