@@ -19,6 +19,7 @@ from cluster.health import ActorHealth, Liveness, sample
 from cluster.spawn import get_actor, kill, spawn
 
 ANSWER_S = 1.0  # how long a round waits for answers; who answers later is noted in a later round
+ASK_AGAIN_S = 5.0  # an answer that has not come by then may be lost
 CALL_S = 60.0
 NAME_FREE_S = 5.0  # Ray frees the name of a killed actor a little after its death
 
@@ -133,7 +134,7 @@ class ClusterHands:
         life = self._lives[name]
         try:
             handle = await self._get_handle(name)
-            status = await acall(handle, "get_status", timeout_s=CALL_S)
+            status = await acall(handle, "get_status", timeout_s=ASK_AGAIN_S)
         except OSError:
             if life == self._lives[name]:
                 self._handles.pop(name, None)
