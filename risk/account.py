@@ -36,7 +36,7 @@ def apply_mark(account: AccountRisk, limits: "Limits", equity_quote: float, ts_n
         if reason != Reason.OK.value and reason != latch_reason and is_worse:
             latch_reason, ts_latched_ns = reason, ts_now_ns
     day, start_quote = account.day, account.equity_day_start_quote
-    if is_known and ts_now_ns // NS_PER_DAY > day:
+    if is_known and ts_now_ns >= (day + 1) * NS_PER_DAY:
         day, start_quote = ts_now_ns // NS_PER_DAY, equity_quote
     return AccountRisk(equity_quote, start_quote, day, latch_reason, ts_latched_ns, account.ts_bucket_ns)
 

@@ -40,6 +40,7 @@ from risk.state import (
     TradeOutcome,
 )
 from risk.stops import decide_stop_move
+from risk.verdict import VERDICT_NONE, Verdict, find_verdict, is_unworthy
 
 Array = np.ndarray[Any, Any]
 
@@ -77,6 +78,13 @@ class SlotOrders(NamedTuple):
 SLOT_ORDERS_NONE = SlotOrders(0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
+class StrategyRow(NamedTuple):
+    """One strategy: its risk, and how long its estimate is known to deny."""
+
+    risk: StrategyRisk
+    verdict: Verdict
+
+
 class SlotRow(NamedTuple):
     """One slot: what it holds, what is ordered for it, and its own risk."""
 
@@ -94,7 +102,7 @@ class Desk(NamedTuple):
     """
 
     account: Array  # AccountRisk[1]
-    strategies: Array  # StrategyRisk[strategies]
+    strategies: Array  # StrategyRow[strategies]
     slots: Array  # SlotRow[N]
     limits: Array  # Limits[1]
     money_quote: Array  # float64[3]: cash, fees paid, funding received
@@ -144,7 +152,7 @@ def make_desk(specs: Sequence[SlotSpec], strategies: int, cash_quote: float, lim
     """Return the desk of a new account with `cash_quote` [quote] and no history, governed by `limits`."""
     desk = Desk(
         account=np.zeros(1, make_dtype(AccountRisk)),
-        strategies=np.zeros(strategies, make_dtype(StrategyRisk)),
+        strategies=np.zeros(strategies, make_dtype(StrategyRow)),
         slots=np.zeros(len(specs), make_dtype(SlotRow)),
         limits=np.zeros(1, make_dtype(Limits)),
         money_quote=np.array([cash_quote, 0.0, 0.0]),
@@ -153,7 +161,7 @@ def make_desk(specs: Sequence[SlotSpec], strategies: int, cash_quote: float, lim
     write_record(desk.limits, 0, limits)
     write_record(desk.account, 0, ACCOUNT_RISK_NEW)
     for strategy in range(strategies):
-        write_record(desk.strategies, strategy, STRATEGY_RISK_NEW)
+        write_record(desk.strategies, strategy, StrategyRow(STRATEGY_RISK_NEW, VERDICT_NONE))
     for slot, spec in enumerate(specs):
         write_record(desk.slots, slot, SlotRow(HOLDING_FLAT, SLOT_ORDERS_NONE, 0.0, SLOT_RISK_NEW, spec))
     return desk
@@ -167,7 +175,7 @@ def reset_desk(desk: Desk, cash_quote: float) -> None:
     desk.money_quote[FEES] = 0.0
     desk.money_quote[FUNDING] = 0.0
     for strategy in range(len(desk.strategies)):
-        write_row(desk.strategies[strategy], STRATEGY_RISK_NEW)
+        write_row(desk.strategies[strategy], StrategyRow(STRATEGY_RISK_NEW, VERDICT_NONE))
     for slot in range(len(desk.slots)):
         row = desk.slots[slot]
         write_row(row.holding, HOLDING_FLAT)
@@ -241,13 +249,13 @@ def _learn_from_trade(desk: Desk, slot: int, tally: Holding, reason: int, ts_now
     row = desk.slots[slot]
     strategy = desk.strategies[row.spec.strategy]
     learned, slot_risk = apply_trade_closed(
-        read_row(strategy, STRATEGY_RISK_NEW),
+        read_row(strategy.risk, STRATEGY_RISK_NEW),
         read_row(row.risk, SLOT_RISK_NEW),
         desk.limits[0],
         outcome,
         ts_now_ns,
     )
-    write_row(strategy, learned)
+    write_row(strategy, StrategyRow(learned, VERDICT_NONE))
     write_row(row.risk, slot_risk)
 
 
@@ -297,7 +305,7 @@ def mark_desk(desk: Desk, equity_quote: float, ts_now_ns: int) -> None:
     write_row(account, apply_mark(account, desk.limits[0], equity_quote, ts_now_ns))
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def _make_request(
     slots: Array, slot: int, intent: Intent, qty_lots_now: int, quality: int, ts_decision_ns: int
 ) -> EntryRequest:
@@ -376,7 +384,7 @@ def has_order_in_flight(desk: Desk, slot: int) -> bool:
     return orders.reduce_lots != 0 or orders.entry_lots != 0
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def decide_slot(desk: Desk, slot: int, intent: Intent, quality: int, ts_now_ns: int) -> SlotDecision:
     """Turn one slot's intent into approved legs, or into a denial; both are booked on the desk.
 
@@ -404,15 +412,18 @@ def decide_slot(desk: Desk, slot: int, intent: Intent, quality: int, ts_now_ns: 
         return _deny(desk, Reason.POSITION_OPEN.value, 0, 0)
     request = _make_request(desk.slots, slot, intent, qty_lots_now, quality, ts_now_ns)
     strategy = desk.strategies[row.spec.strategy]
-    lots, reason = decide_entry_lots(account, strategy, row.risk, limits, request, ts_now_ns)
+    is_known = is_unworthy(strategy.verdict, ts_now_ns)
+    lots, reason = decide_entry_lots(account, strategy.risk, row.risk, limits, request, is_known, ts_now_ns)
     if is_decision_remembered(limits, reason):
         write_row(row.risk, apply_decided(row.risk, ts_now_ns))
+    if reason == Reason.REWARD_TO_RISK.value and not is_known:
+        write_row(strategy.verdict, find_verdict(limits, strategy.risk, ts_now_ns))
     if reason != Reason.OK.value:
         return _approve(desk, slot, _deny(desk, reason, reduce_lots, reduce_reason))
     return _approve_entry(desk, slot, request, lots, reduce_lots, reduce_reason, ts_now_ns)
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def _deny(desk: Desk, reason: int, reduce_lots: int, reduce_reason: int) -> SlotDecision:
     desk.denials[reason] += 1
     return SlotDecision(reduce_lots, reduce_reason, 0, 0.0, 0.0, 0.0, reason)
@@ -426,13 +437,13 @@ def _approve_entry(
     strategy = desk.strategies[row.spec.strategy]
     account_risk, strategy_risk, slot_risk = spend_tokens(
         read_row(account, ACCOUNT_RISK_NEW),
-        read_row(strategy, STRATEGY_RISK_NEW),
+        read_row(strategy.risk, STRATEGY_RISK_NEW),
         read_row(row.risk, SLOT_RISK_NEW),
         limits,
         ts_now_ns,
     )
     write_row(account, account_risk)
-    write_row(strategy, strategy_risk)
+    write_row(strategy.risk, strategy_risk)
     write_row(row.risk, slot_risk)
     approval = make_approval(limits, request, lots)
     decision = SlotDecision(
@@ -447,7 +458,7 @@ def _approve_entry(
     return _approve(desk, slot, decision)
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def _approve(desk: Desk, slot: int, decision: SlotDecision) -> SlotDecision:
     orders = desk.slots[slot].orders
     orders.reduce_lots = decision.reduce_lots

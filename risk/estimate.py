@@ -68,7 +68,7 @@ ESTIMATE_RANGES = {
 }
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def compute_win_rate_low_frac(wins: float, trades: float, bound_z: float) -> float:
     """Return the lower end of Wilson's score interval for `wins` of `trades`; both may be fractional, trades > 0.
 
@@ -81,14 +81,14 @@ def compute_win_rate_low_frac(wins: float, trades: float, bound_z: float) -> flo
     return max(0.0, (rate + z2 / (2.0 * trades) - spread) / (1.0 + z2 / trades))
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def compute_decay(params: EstimateParams, ts_from_ns: int, ts_now_ns: int) -> float:
     """Return the weight left of evidence dated `ts_from_ns` [0..1]; 1.0 if time stepped back."""
     age_days = max(0, ts_now_ns - ts_from_ns) / NS_PER_DAY
     return math.exp(-math.log(2.0) * age_days / params.half_life_days)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def compute_estimate(params: EstimateParams, prior: Prior, strategy: StrategyRisk, ts_now_ns: int) -> Estimate:
     """Return the pessimistic estimate of a strategy's next trade from its decayed evidence and its prior."""
     decay = compute_decay(params, strategy.ts_evidence_ns, ts_now_ns)

@@ -40,7 +40,7 @@ from risk.limits import Limits
 from risk.ownership import decide_ownership
 from risk.positions import decide_positions
 from risk.rate_limit import decide_rate_limit, spend_token
-from risk.reward_to_risk import decide_reward_to_risk
+from risk.reward_to_risk import decide_reward_to_risk, decide_worth
 from risk.sizing import compute_order_lots_min, compute_target_lots, decide_size
 from risk.state import AccountRisk, Approval, EntryRequest, SlotRisk, StrategyRisk
 from risk.stops import compute_exit_px, decide_stop
@@ -48,7 +48,7 @@ from risk.stops import compute_exit_px, decide_stop
 _OK = Reason.OK.value
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, forceinline=True)
 def _decide_permission(
     account: AccountRisk,
     strategy: StrategyRisk,
@@ -76,7 +76,7 @@ def _decide_permission(
     return reason
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, forceinline=True)
 def _decide_room(
     limits: Limits, request: EntryRequest, equity_quote: float, order_min_quote: float
 ) -> tuple[float, int]:
@@ -91,9 +91,14 @@ def _decide_room(
     return room_quote, reason
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, forceinline=True)
 def _decide_lots(
-    strategy: StrategyRisk, limits: Limits, request: EntryRequest, equity_quote: float, ts_now_ns: int
+    strategy: StrategyRisk,
+    limits: Limits,
+    request: EntryRequest,
+    equity_quote: float,
+    is_unworthy: bool,
+    ts_now_ns: int,
 ) -> tuple[int, int]:
     # Steps 10 to 13: how large may it be?
     order_lots_min = compute_order_lots_min(request)
@@ -103,6 +108,9 @@ def _decide_lots(
     if reason != _OK:
         return 0, reason
     hard_lots, reason = decide_hard_stop(limits.hard_stop, equity_quote, lot_risk_quote, order_lots_min)
+    if reason != _OK:
+        return 0, reason
+    reason = decide_worth(is_unworthy)
     if reason != _OK:
         return 0, reason
     estimate = compute_estimate(limits.estimate, limits.prior, strategy, ts_now_ns)
@@ -118,7 +126,7 @@ def _decide_lots(
     return size
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True)
 def _decide_unguarded(account: AccountRisk, limits: Limits, request: EntryRequest, ts_now_ns: int) -> tuple[int, int]:
     # No rule, but no nonsense either: what cannot be computed is not traded.
     reason = decide_data_quality(limits.data_quality, request, ts_now_ns)
@@ -131,17 +139,19 @@ def _decide_unguarded(account: AccountRisk, limits: Limits, request: EntryReques
     return size
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, forceinline=True)
 def decide_entry_lots(
     account: AccountRisk,
     strategy: StrategyRisk,
     slot: SlotRisk,
     limits: Limits,
     request: EntryRequest,
+    is_unworthy: bool,
     ts_now_ns: int,
 ) -> tuple[int, int]:
     """Return (unsigned lots to add, reason) of an entry: the whole chain, no state changed. 0 lots: denied.
 
+    `is_unworthy`: it is known that reward_to_risk denies now (`verdict.py`), which spares the estimate.
     States and limits may be records or rows of structured arrays; so may they be in every rule.
     """
     if not limits.enabled:
@@ -154,17 +164,17 @@ def decide_entry_lots(
         reason = _decide_permission(account, strategy, slot, limits, request, ts_now_ns)
     lots = 0
     if reason == _OK:
-        lots, reason = _decide_lots(strategy, limits, request, account.equity_quote, ts_now_ns)
+        lots, reason = _decide_lots(strategy, limits, request, account.equity_quote, is_unworthy, ts_now_ns)
     return lots, reason
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True)
 def is_decision_remembered(limits: Limits, reason: int) -> bool:
     """Return whether deduplication remembers a decision that ended with `reason`: all that passed step 1."""
     return limits.enabled and reason != Reason.DATA_QUALITY.value
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True)
 def make_approval(limits: Limits, request: EntryRequest, lots: int) -> Approval:
     """Return the approval of so many unsigned lots with the exits that the request brings."""
     if not limits.enabled:
@@ -174,7 +184,7 @@ def make_approval(limits: Limits, request: EntryRequest, lots: int) -> Approval:
     return Approval(request.side * lots, stop_px, take_profit_px, risk_quote, _OK)
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True)
 def decide_entry(
     account: AccountRisk,
     strategy: StrategyRisk,
@@ -188,7 +198,7 @@ def decide_entry(
     A denial changes nothing but the memory of the decision (deduplication). With `limits.enabled` False only input
     that cannot be computed, an unknown equity and the venue's smallest order deny, and no exit is placed.
     """
-    lots, reason = decide_entry_lots(account, strategy, slot, limits, request, ts_now_ns)
+    lots, reason = decide_entry_lots(account, strategy, slot, limits, request, False, ts_now_ns)
     if is_decision_remembered(limits, reason):
         slot = apply_decided(slot, request.ts_decision_ns)
     if reason != _OK:
@@ -197,7 +207,7 @@ def decide_entry(
     return account, strategy, slot, make_approval(limits, request, lots)
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True)
 def spend_tokens(
     account: AccountRisk, strategy: StrategyRisk, slot: SlotRisk, limits: Limits, ts_now_ns: int
 ) -> tuple[AccountRisk, StrategyRisk, SlotRisk]:

@@ -40,6 +40,8 @@ RATE_LIMIT_RANGES = {
 @njit(cache=True)
 def is_token_left(ts_bucket_ns: int, burst: int, per_h: float, ts_now_ns: int) -> bool:
     """Return whether the bucket, full again at `ts_bucket_ns`, holds a token now."""
+    if ts_bucket_ns <= ts_now_ns:  # full, by far the most often: no division
+        return burst >= 1
     interval_ns = int(3.6e12 / per_h)
     return ts_bucket_ns - ts_now_ns <= (burst - 1) * interval_ns
 
@@ -50,7 +52,7 @@ def spend_token(ts_bucket_ns: int, per_h: float, ts_now_ns: int) -> int:
     return max(ts_bucket_ns, ts_now_ns) + int(3.6e12 / per_h)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def decide_rate_limit(
     params: RateLimitParams, ts_slot_ns: int, ts_strategy_ns: int, ts_account_ns: int, ts_now_ns: int
 ) -> int:

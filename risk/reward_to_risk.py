@@ -31,6 +31,12 @@ REWARD_TO_RISK_RANGES = {"expectancy_r_min": (0.0, 5.0)}
 
 
 @njit(cache=True)
+def decide_worth(is_unworthy: bool) -> int:
+    """Return REWARD_TO_RISK where it is known beforehand that the estimate denies (`verdict.py`)."""
+    return Reason.REWARD_TO_RISK.value if is_unworthy else Reason.OK.value
+
+
+@njit(cache=True)
 def decide_reward_to_risk(
     params: RewardToRiskParams, estimate: Estimate, request: EntryRequest, lot_risk_quote: float
 ) -> int:

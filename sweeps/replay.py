@@ -10,12 +10,12 @@ decides nothing new. A bar that is missing in the source fills nothing and trigg
 """
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 
-from market.arrays import read_row, write_record, write_row
+from market.arrays import read_row
 from market.events import FillKind
 from market.fills import (
     Costs,
@@ -27,7 +27,7 @@ from market.fills import (
     compute_unrealized_quote,
 )
 from market.reasons import Reason
-from market.records import NS_PER_DAY, Action, Intent, Quality, make_dtype
+from market.records import NS_PER_DAY, POSITION_FLAT, Action, Intent, Quality
 from risk.desk import (
     CASH,
     FEES,
@@ -52,16 +52,26 @@ from strategies.catalog import decide, observe_all
 from sweeps.metrics import (
     TRADE_SUMS_NEW,
     Metrics,
-    TradeSums,
     apply_day_end,
     apply_equity,
-    apply_trade,
     check_equity_bar,
     start_daily,
     start_drawdown,
     summarize,
 )
-from sweeps.records import TRADE_DTYPE, ReplayResult, Trade
+from sweeps.records import ReplayResult
+from sweeps.tape import (
+    TRACE_DECISION,
+    TRACE_FILL,
+    TRACE_FUNDING,
+    TRACE_STOP_MOVE,
+    Clock,
+    Tape,
+    blank_tape,
+    make_tape,
+    record_trade,
+    trace,
+)
 
 if TYPE_CHECKING:  # reading data needs pandas, replaying does not
     from market.catalog import MarketData
@@ -73,116 +83,7 @@ FILL_ORDER = FillKind.ORDER.value
 FILL_STOP = FillKind.STOP.value
 FILL_TAKE_PROFIT = FillKind.TAKE_PROFIT.value
 FILL_LIQUIDATION = FillKind.LIQUIDATION.value
-TRACE_FILL, TRACE_FUNDING, TRACE_DECISION, TRACE_STOP_MOVE = 1, 2, 3, 4  # kinds of trace rows
-
-
-class Clock(NamedTuple):
-    """The grid of the bars."""
-
-    ts_first_ns: int
-    interval_ns: int
-
-
-class TraceRow(NamedTuple):
-    """One step of a replay, for parity tests; live machines write the same rows."""
-
-    kind: int
-    ts_ns: int
-    slot: int
-    reason: int  # fill: FillKind; decision: intent's reason
-    denial: int
-    qty_lots: int  # fill: signed; decision: entry leg
-    reduce_lots: int
-    px: float  # fill px; decision and move: stop px
-    amount: float  # fill: fee; funding: amount; decision: take-profit px
-
-
-TRACE_DTYPE = make_dtype(TraceRow)
-
-
-class Tape(NamedTuple):
-    """What a replay writes: sums of its trades always, the rest where the arrays have room (length 0: not kept)."""
-
-    counts: Array  # int64[3]: trades, trace rows, first bar whose equity is not finite (-1: none)
-    sums: Array  # TradeSums[1]
-    best_px: Array  # float64[N], best px since each slot's entry
-    trades: Array  # TRADE_DTYPE
-    trace: Array  # TraceRow
-    equity_quote: Array  # float64[T] or [0]
-    position_lots: Array  # int64[N, T] or [N, 0]
-    stops_px: Array  # float64[N, T] or [N, 0]
-
-
-def make_tape(slots: int, length: int = 0, trades_max: int = 0, trace_rows_max: int = 0) -> Tape:
-    """Return a blank tape for so many slots and bars; without arguments one that keeps nothing but sums."""
-    return Tape(
-        np.zeros(3, np.int64),
-        np.zeros(1, make_dtype(TradeSums)),
-        np.zeros(slots),
-        np.zeros(trades_max, TRADE_DTYPE),
-        np.zeros(trace_rows_max, TRACE_DTYPE),
-        np.zeros(length),
-        np.zeros((slots, length), np.int64),
-        np.zeros((slots, length)),
-    )
-
-
-@njit(cache=True, _nrt=False)
-def _blank(tape: Tape) -> None:
-    # A tape may be used again and again.
-    tape.counts[0] = tape.counts[1] = 0
-    tape.counts[2] = -1
-    write_row(tape.sums[0], TRADE_SUMS_NEW)
-    for slot in range(len(tape.best_px)):
-        tape.best_px[slot] = 0.0
-
-
-@njit(cache=True, _nrt=False)
-def _trace(
-    tape: Tape,
-    kind: int,
-    ts_ns: int,
-    slot: int,
-    reason: int,
-    denial: int,
-    qty_lots: int,
-    reduce_lots: int,
-    px: float,
-    amount: float,
-) -> None:
-    row = tape.counts[1]
-    if row < len(tape.trace):
-        write_record(tape.trace, row, TraceRow(kind, ts_ns, slot, reason, denial, qty_lots, reduce_lots, px, amount))
-    if len(tape.trace) > 0:
-        tape.counts[1] += 1
-
-
-@njit(cache=True, _nrt=False)
-def _record_trade(
-    tape: Tape, clock: Clock, slot: int, lot_base: float, tally: Holding, ts_exit_ns: int, reason: int
-) -> None:
-    row = tape.counts[0]
-    tape.counts[0] += 1
-    sums = read_row(tape.sums[0], TRADE_SUMS_NEW)
-    write_row(tape.sums[0], apply_trade(sums, tally.pnl_quote))
-    if row < len(tape.trades):
-        trade = Trade(
-            slot,
-            tally.side,
-            (tally.ts_entry_ns - clock.ts_first_ns) // clock.interval_ns,
-            (ts_exit_ns - clock.ts_first_ns) // clock.interval_ns,
-            tally.ts_entry_ns,
-            ts_exit_ns,
-            tally.qty_lots_max,
-            tally.qty_lots_max * lot_base,
-            tally.entry_px_lots / tally.entry_lots,
-            tally.exit_px_lots / tally.exit_lots,
-            tally.pnl_quote,
-            tally.fee_quote,
-            tally.funding_quote,
-            reason,
-        )
-        write_record(tape.trades, row, trade)
+TRADES_MAX = 4096  # room at first; a replay with more is run again
 
 
 @njit(cache=True, _nrt=False)
@@ -199,10 +100,10 @@ def _fill(
 ) -> None:
     lot_base = desk.slots[slot].spec.lot_base
     fee_quote = compute_fee_quote(qty_lots, lot_base, fill_px, fee_bps)
-    _trace(tape, TRACE_FILL, ts_now_ns, slot, kind, 0, qty_lots, 0, fill_px, fee_quote)
+    trace(tape, TRACE_FILL, ts_now_ns, slot, kind, 0, qty_lots, 0, fill_px, fee_quote)
     is_closed, reason, tally = apply_fill_to_desk(desk, slot, qty_lots, fill_px, fee_quote, kind, ts_now_ns)
     if is_closed:
-        _record_trade(tape, clock, slot, lot_base, tally, ts_now_ns, reason)
+        record_trade(tape, clock, slot, lot_base, tally, ts_now_ns, reason)
 
 
 @njit(cache=True, _nrt=False)
@@ -211,7 +112,7 @@ def _settle_funding(desk: Desk, tape: Tape, slot: int, px: float, funding_rate: 
     qty_lots = row.holding.qty_lots
     if funding_rate != 0.0 and qty_lots != 0:
         amount_quote = compute_funding_quote(qty_lots, row.spec.lot_base, px, funding_rate)
-        _trace(tape, TRACE_FUNDING, ts_now_ns, slot, 0, 0, qty_lots, 0, px, amount_quote)
+        trace(tape, TRACE_FUNDING, ts_now_ns, slot, 0, 0, qty_lots, 0, px, amount_quote)
         apply_funding_to_desk(desk, slot, amount_quote)
 
 
@@ -224,29 +125,33 @@ def is_eventful(bar: Any, qty_lots: int, stop_px: float, take_profit_px: float) 
 
 
 @njit(cache=True, _nrt=False)
-def _step_venue(desk: Desk, costs: Costs, tape: Tape, clock: Clock, best_px: Array, slot: int, bar: Any) -> None:
-    # The venue's side of one bar for one slot, in the order that market.fills states.
+def _step_venue(desk: Desk, costs: Costs, tape: Tape, clock: Clock, slot: int, bar: Any) -> None:
+    # The venue's side of one bar for one slot, in the order that market.fills states: reducing leg, entry leg, exit.
     ts_now_ns = bar.ts_open_ns
-    _settle_funding(desk, tape, slot, bar.open_px, bar.funding_open_rate, ts_now_ns)
     is_missing = (bar.quality & Quality.MISSING.value) != 0
     holding, orders = desk.slots[slot].holding, desk.slots[slot].orders
-    if not is_missing:
-        for qty_lots in (orders.reduce_lots, orders.entry_lots):
-            if qty_lots != 0:
-                fill_px = compute_taker_px(bar.open_px, 1 if qty_lots > 0 else -1, costs.slippage_bps)
-                _fill(desk, tape, clock, slot, qty_lots, fill_px, costs.fee_taker_bps, FILL_ORDER, ts_now_ns)
-            if holding.qty_lots == qty_lots:
-                best_px[slot] = holding.avg_px
-    _settle_funding(desk, tape, slot, bar.open_px, bar.funding_inside_rate, ts_now_ns)
-    qty_lots = holding.qty_lots
-    if is_missing or qty_lots == 0:
-        return
-    hit, px = compute_hit(qty_lots, orders.stop_px, orders.take_profit_px, bar.open_px, bar.high_px, bar.low_px)
-    if hit == Hit.STOP.value:
-        fill_px = compute_taker_px(px, -1 if qty_lots > 0 else 1, costs.slippage_bps)
-        _fill(desk, tape, clock, slot, -qty_lots, fill_px, costs.fee_taker_bps, FILL_STOP, ts_now_ns)
-    elif hit == Hit.TAKE_PROFIT.value:
-        _fill(desk, tape, clock, slot, -qty_lots, px, costs.fee_maker_bps, FILL_TAKE_PROFIT, ts_now_ns)
+    _settle_funding(desk, tape, slot, bar.open_px, bar.funding_open_rate, ts_now_ns)
+    for leg in range(3):
+        kind, px, lots, fee_bps = FILL_ORDER, bar.open_px, 0, costs.fee_taker_bps
+        if leg == 2:
+            _settle_funding(desk, tape, slot, bar.open_px, bar.funding_inside_rate, ts_now_ns)
+            hit, px = compute_hit(
+                holding.qty_lots, orders.stop_px, orders.take_profit_px, bar.open_px, bar.high_px, bar.low_px
+            )
+            if hit != Hit.NONE.value:
+                lots = -holding.qty_lots
+                kind = FILL_STOP if hit == Hit.STOP.value else FILL_TAKE_PROFIT
+        else:
+            lots = orders.reduce_lots if leg == 0 else orders.entry_lots
+        if is_missing or lots == 0:
+            continue
+        if kind == FILL_TAKE_PROFIT:
+            fee_bps = costs.fee_maker_bps
+        else:
+            px = compute_taker_px(px, 1 if lots > 0 else -1, costs.slippage_bps)
+        _fill(desk, tape, clock, slot, lots, px, fee_bps, kind, ts_now_ns)
+        if holding.qty_lots == lots:
+            tape.best_px[slot] = holding.avg_px
 
 
 @njit(cache=True, _nrt=False)
@@ -261,18 +166,12 @@ def _liquidate(desk: Desk, costs: Costs, tape: Tape, clock: Clock, ts_now_ns: in
     return compute_equity_quote(desk)
 
 
-@njit(cache=True, _nrt=False)
-def _move_stop(desk: Desk, tape: Tape, slot: int, stop_px: float, ts_now_ns: int) -> None:
-    if apply_stop_move(desk, slot, stop_px) == Reason.OK.value:
-        _trace(tape, TRACE_STOP_MOVE, ts_now_ns, slot, 0, 0, 0, 0, stop_px, 0.0)
-
-
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def _decide(desk: Desk, tape: Tape, slot: int, intent: Intent, bar: Any, ts_now_ns: int) -> None:
     desk.slots[slot].mark_px = bar.close_px
     decision = decide_slot(desk, slot, intent, bar.quality, ts_now_ns)
     if intent.action == Action.TARGET.value or decision.reduce_lots != 0:
-        _trace(
+        trace(
             tape,
             TRACE_DECISION,
             ts_now_ns,
@@ -286,6 +185,76 @@ def _decide(desk: Desk, tape: Tape, slot: int, intent: Intent, bar: Any, ts_now_
         )
 
 
+@njit(cache=True, _nrt=False, forceinline=True)
+def _is_active(slots: Array) -> bool:
+    # Whether anything is held or ordered: otherwise a bar changes nothing.
+    for slot in range(len(slots)):
+        row = slots[slot]
+        if row.holding.qty_lots != 0 or row.orders.reduce_lots != 0 or row.orders.entry_lots != 0:
+            return True
+    return False
+
+
+@njit(cache=True, _nrt=False)
+def _find_wish(features: Array, params: Any, clock: Clock, i: int, i_end: int) -> int:
+    # The first bar from i on at which a strategy without a position wishes for one, else i_end.
+    while i < i_end:
+        ts_now_ns = clock.ts_first_ns + (i + 1) * clock.interval_ns
+        for slot in range(features.shape[0]):
+            if decide(features[slot, i], params, POSITION_FLAT, ts_now_ns).action == Action.TARGET.value:
+                return i
+        i += 1
+    return i_end
+
+
+@njit(cache=True, _nrt=False)
+def _run_idle(
+    bars: Array, features: Array, params: Any, desk: Desk, tape: Tape, clock: Clock, i: int, i_end: int
+) -> int:
+    # Bars from i on, before i_end, of an account that holds and orders nothing: wishes are all that can happen. Returns
+    # the bar after the one that ended this, or i_end.
+    while True:
+        i = _find_wish(features, params, clock, i, i_end)
+        if i >= i_end:
+            return i_end
+        ts_now_ns = clock.ts_first_ns + (i + 1) * clock.interval_ns
+        for slot in range(features.shape[0]):
+            intent = decide(features[slot, i], params, POSITION_FLAT, ts_now_ns)
+            if intent.action == Action.TARGET.value:
+                _decide(desk, tape, slot, intent, bars[slot, i], ts_now_ns)
+        i += 1
+        if _is_active(desk.slots):
+            return i
+
+
+@njit(cache=True, _nrt=False, forceinline=True)
+def _trail(desk: Desk, tape: Tape, slot: int, bar: Any, ts_now_ns: int) -> bool:
+    # Move the stop of an open position after its bar, and return whether risk closes the position itself.
+    row, limits, best_px = desk.slots[slot], desk.limits[0], tape.best_px
+    position = get_position(row.holding)
+    stop = StopState(row.orders.stop_px, best_px[slot])
+    side = 1 if position.qty_lots > 0 else -1
+    trailed = apply_trailing(stop, limits.trailing, side, position.avg_px, bar.high_px, bar.low_px)
+    best_px[slot] = trailed.best_px
+    if trailed.stop_px != stop.stop_px and apply_stop_move(desk, slot, trailed.stop_px) == Reason.OK.value:
+        trace(tape, TRACE_STOP_MOVE, ts_now_ns, slot, 0, 0, 0, 0, trailed.stop_px, 0.0)
+    return decide_forced_exit(desk.account[0], limits, position, ts_now_ns) != Reason.OK.value
+
+
+@njit(cache=True, _nrt=False, forceinline=True)
+def _step_slots(bars: Array, i: int, costs: Costs, desk: Desk, tape: Tape, clock: Clock) -> None:
+    # The venue's bar i; most bars only mark what is held.
+    for slot in range(len(desk.slots)):
+        row = desk.slots[slot]
+        orders = row.orders
+        is_in_flight = orders.reduce_lots != 0 or orders.entry_lots != 0
+        if row.holding.qty_lots != 0 or is_in_flight:
+            bar = bars[slot, i]
+            row.mark_px = bar.close_px
+            if is_in_flight or is_eventful(bar, row.holding.qty_lots, orders.stop_px, orders.take_profit_px):
+                _step_venue(desk, costs, tape, clock, slot, bar)
+
+
 @njit(cache=True, _nrt=False, nogil=True)
 def run_replay(
     bars: Array, features: Array, params: Any, costs: Costs, desk: Desk, tape: Tape, clock: Clock
@@ -294,62 +263,50 @@ def run_replay(
 
     The metrics are those that `compute_metrics` finds in a tape that kept everything, to the bit.
     """
-    slots, account, limits, best_px = desk.slots, desk.account[0], desk.limits[0], tape.best_px
-    _blank(tape)
-    is_equity_kept, is_full = len(tape.equity_quote) > 0, tape.position_lots.shape[1] > 0
+    slots, limits, length = desk.slots, desk.limits[0], bars.shape[1]
+    blank_tape(tape)
+    is_kept, is_full = len(tape.equity_quote) > 0, tape.position_lots.shape[1] > 0
     equity_start_quote = equity_quote = desk.money_quote[CASH]
     daily, drawdown = start_daily(equity_quote), start_drawdown(equity_quote)
-    ts_day_next_ns = 0
-    ts_day_end_ns = (clock.ts_first_ns // NS_PER_DAY + 1) * NS_PER_DAY
-    ts_now_ns = clock.ts_first_ns
-    for i in range(bars.shape[1]):
-        ts_now_ns += clock.interval_ns
-        is_active = False
-        for slot in range(len(slots)):
-            row = slots[slot]
-            is_in_flight = row.orders.reduce_lots != 0 or row.orders.entry_lots != 0
-            if row.holding.qty_lots != 0 or is_in_flight:
-                is_active = True
-                bar = bars[slot, i]
-                row.mark_px = bar.close_px
-                if is_in_flight or is_eventful(
-                    bar, row.holding.qty_lots, row.orders.stop_px, row.orders.take_profit_px
-                ):
-                    _step_venue(desk, costs, tape, clock, best_px, slot, bar)
+    i, i_day_end, is_marked = 0, -1, False
+    while i < length:
+        if i > i_day_end:
+            # The last bar of the UTC day in which bar i opens.
+            ts_open_ns = clock.ts_first_ns + i * clock.interval_ns
+            to_midnight_ns = NS_PER_DAY - ts_open_ns % NS_PER_DAY
+            i_day_end = min(i + (to_midnight_ns - 1) // clock.interval_ns, length - 1)
+        is_active = _is_active(slots)
+        if not is_active and is_marked and not is_kept and i < i_day_end:
+            i = _run_idle(bars, features, params, desk, tape, clock, i, i_day_end)
+            continue
+        ts_now_ns = clock.ts_first_ns + (i + 1) * clock.interval_ns
         if is_active:
+            _step_slots(bars, i, costs, desk, tape, clock)
             equity_quote = compute_equity_quote(desk)
             if equity_quote < compute_maintenance_quote(desk):
                 equity_quote = _liquidate(desk, costs, tape, clock, ts_now_ns)
             drawdown = apply_equity(drawdown, equity_quote)
             if not math.isfinite(equity_quote) and tape.counts[2] < 0:
                 tape.counts[2] = i
-        if is_active or ts_now_ns >= ts_day_next_ns:
+        if is_active or i == i_day_end or not is_marked:
             mark_desk(desk, equity_quote, ts_now_ns)
-            ts_day_next_ns = (ts_now_ns // NS_PER_DAY + 1) * NS_PER_DAY
-        if ts_now_ns >= ts_day_end_ns or i + 1 == bars.shape[1]:
+            is_marked = True
+        if i == i_day_end:
             daily = apply_day_end(daily, equity_quote)
-            ts_day_end_ns = (ts_now_ns // NS_PER_DAY + 1) * NS_PER_DAY
-        if is_equity_kept:
+        if is_kept:
             tape.equity_quote[i] = equity_quote
         for slot in range(len(slots)):
             row = slots[slot]
-            position = get_position(row.holding)
             if is_full:
-                tape.position_lots[slot, i] = position.qty_lots
+                tape.position_lots[slot, i] = row.holding.qty_lots
                 tape.stops_px[slot, i] = row.orders.stop_px
             is_forced = False
-            if limits.enabled and position.qty_lots != 0:
-                stop = StopState(row.orders.stop_px, best_px[slot])
-                bar = bars[slot, i]
-                side = 1 if position.qty_lots > 0 else -1
-                trailed = apply_trailing(stop, limits.trailing, side, position.avg_px, bar.high_px, bar.low_px)
-                best_px[slot] = trailed.best_px
-                if trailed.stop_px != stop.stop_px:
-                    _move_stop(desk, tape, slot, trailed.stop_px, ts_now_ns)
-                is_forced = decide_forced_exit(account, limits, position, ts_now_ns) != Reason.OK.value
-            intent = decide(features[slot, i], params, position, ts_now_ns)
+            if limits.enabled and row.holding.qty_lots != 0:
+                is_forced = _trail(desk, tape, slot, bars[slot, i], ts_now_ns)
+            intent = decide(features[slot, i], params, get_position(row.holding), ts_now_ns)
             if intent.action == Action.TARGET.value or is_forced:
                 _decide(desk, tape, slot, intent, bars[slot, i], ts_now_ns)
+        i += 1
     _close_books(desk, tape, clock, bars)
     return summarize(
         daily,
@@ -388,7 +345,7 @@ def _close_books(desk: Desk, tape: Tape, clock: Clock, bars: Array) -> None:
             tally.funding_quote,
             tally.risk_quote,
         )
-        _record_trade(tape, clock, slot, lot_base, valued, bar.ts_open_ns, Reason.END_OF_DATA.value)
+        record_trade(tape, clock, slot, lot_base, valued, bar.ts_open_ns, Reason.END_OF_DATA.value)
 
 
 def lock(array: Array) -> Array:
@@ -415,7 +372,7 @@ def replay(
     features = lock(np.stack([observe_all(params, bars[slot]) for slot in range(slots)]))
     clock = Clock(int(bars[0, 0]["ts_open_ns"]), market.interval_ns)
     desk = make_desk(make_slot_specs(market.instruments, costs, strategies=1), 1, equity_start_quote, limits)
-    trades_max = 4096
+    trades_max = TRADES_MAX
     while True:
         tape = make_tape(slots, length, trades_max, trace_rows_max)
         run_replay(bars, features, params, costs, desk, tape, clock)

@@ -18,7 +18,7 @@ from market.reasons import Reason
 from market.records import NS_PER_DAY
 from risk.limits import LIMITS_DEFAULT, LIMITS_NONE
 from strategies.catalog import STRATEGIES
-from sweeps.replay import TRACE_DECISION, TRACE_FILL, TRACE_FUNDING, TRACE_STOP_MOVE
+from sweeps.tape import TRACE_DECISION, TRACE_FILL, TRACE_FUNDING, TRACE_STOP_MOVE
 from tests.parity.cases import make_case
 from tests.parity.trace import Case, Outcome, find_difference, run_live_side, run_replay_side
 

@@ -11,7 +11,7 @@ from market.joins import AGE_NS_MAX, join_funding, join_last_known
 from market.records import BAR_DTYPE, NS_PER_MS, NS_PER_S
 from risk.limits import LIMITS_DEFAULT, LIMITS_NONE, Limits, switch
 from strategies.catalog import STRATEGIES
-from sweeps.replay import TRACE_FILL
+from sweeps.tape import TRACE_FILL
 from tests.parity.cases import make_params, make_signal
 from tests.parity.trace import Case, find_difference, run_live_side, run_replay_side
 from tests.shared_data import SHARED, needs_shared

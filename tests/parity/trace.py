@@ -18,7 +18,8 @@ from market.reasons import Reason
 from risk.desk import CASH, FEES, FUNDING
 from risk.limits import Limits
 from strategies.catalog import get_idea
-from sweeps.replay import TRACE_DECISION, TRACE_DTYPE, TRACE_FILL, TRACE_FUNDING, TRACE_STOP_MOVE, TraceRow, replay
+from sweeps.replay import replay
+from sweeps.tape import TRACE_DECISION, TRACE_DTYPE, TRACE_FILL, TRACE_FUNDING, TRACE_STOP_MOVE, TraceRow
 
 Array = np.ndarray[Any, Any]
 
