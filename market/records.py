@@ -1,6 +1,7 @@
 """The records that kernels pass around, and the same fields as numpy dtypes where they lie in arrays and files."""
 
 from enum import IntEnum, IntFlag
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -82,8 +83,11 @@ class Intent(NamedTuple):
 _DTYPES = {int: np.int64, float: np.float64, bool: np.bool_}
 
 
+@cache
 def make_dtype(record: type) -> np.dtype[np.void]:
     """Return the numpy dtype with the fields of a NamedTuple of int, float, bool and such NamedTuples.
+
+    One object per record: numba recognises a dtype it has met in 0.2 us, an equal one in up to 4 us.
 
     >>> make_dtype(Position).names
     ('qty_lots', 'avg_px', 'ts_entry_ns')

@@ -98,7 +98,7 @@ class SlotRow(NamedTuple):
 class Desk(NamedTuple):
     """All state of one account: structured arrays, mutated in place by the functions below.
 
-    The limits lie here too: handing over six arrays costs a call from Python 3 us, unpacking a hundred numbers 50 us.
+    The limits lie here too: handing over six arrays costs a call from Python 1.3 us, unpacking a hundred numbers 50 us.
     """
 
     account: Array  # AccountRisk[1]
