@@ -11,8 +11,9 @@ Fills when
 - At a bar's close an account whose equity is below its maintenance margin is liquidated at the close, slippage and
   taker fee on top.
 
-Does not model: queue position, partial fills, market impact beyond slippage_bps, latency inside a bar, the path of
-prices within a bar, borrow or withdrawal limits, auto-deleveraging.
+Does not model: the venue's initial margin (the risk gate caps leverage below it), queue position, partial fills, market
+impact beyond slippage_bps, latency inside a bar, the path of prices within a bar, borrow or withdrawal limits,
+auto-deleveraging.
 """
 
 from enum import IntEnum

@@ -58,7 +58,7 @@ class ReplayResult:
     funding_quote: float  # > 0 we received
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def make_trade(
     slot: int, lot_base: float, tally: Holding, ts_exit_ns: int, reason: int, ts_first_ns: int, interval_ns: int
 ) -> Trade:
@@ -81,7 +81,7 @@ def make_trade(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def value_open_holding(tally: Holding, px: float, lot_base: float) -> Holding:
     """Return the holding as if it were closed at `px` without a fee: how a position open at the end is listed."""
     lots = abs(tally.qty_lots)

@@ -24,7 +24,6 @@ from market.fills import (
     compute_funding_quote,
     compute_hit,
     compute_taker_px,
-    compute_unrealized_quote,
 )
 from market.reasons import Reason
 from market.records import NS_PER_DAY, POSITION_FLAT, Action, Intent, Quality
@@ -36,6 +35,8 @@ from risk.desk import (
     apply_fill_to_desk,
     apply_funding_to_desk,
     apply_stop_move,
+    clear_entry,
+    clear_reduce,
     compute_equity_quote,
     compute_maintenance_quote,
     decide_slot,
@@ -45,7 +46,7 @@ from risk.desk import (
     reset_desk,
 )
 from risk.exit_tracking import decide_forced_exit
-from risk.holding import HOLDING_FLAT, Holding, get_position
+from risk.holding import HOLDING_FLAT, get_position
 from risk.limits import Limits
 from risk.stops import StopState, apply_trailing
 from strategies.catalog import decide, observe_all
@@ -59,7 +60,7 @@ from sweeps.metrics import (
     start_drawdown,
     summarize,
 )
-from sweeps.records import ReplayResult
+from sweeps.records import ReplayResult, value_open_holding
 from sweeps.tape import (
     TRACE_DECISION,
     TRACE_FILL,
@@ -134,7 +135,7 @@ def _step_venue(desk: Desk, costs: Costs, tape: Tape, clock: Clock, slot: int, b
     for leg in range(3):
         kind, px, lots, fee_bps = FILL_ORDER, bar.open_px, 0, costs.fee_taker_bps
         if leg == 2:
-            _settle_funding(desk, tape, slot, bar.open_px, bar.funding_inside_rate, ts_now_ns)
+            _settle_funding(desk, tape, slot, bar.open_px, bar.funding_inside_rate, ts_now_ns + 1)
             hit, px = compute_hit(
                 holding.qty_lots, orders.stop_px, orders.take_profit_px, bar.open_px, bar.high_px, bar.low_px
             )
@@ -156,7 +157,10 @@ def _step_venue(desk: Desk, costs: Costs, tape: Tape, clock: Clock, slot: int, b
 
 @njit(cache=True, _nrt=False)
 def _liquidate(desk: Desk, costs: Costs, tape: Tape, clock: Clock, ts_now_ns: int) -> float:
-    # The account is below its maintenance margin at the close: the venue closes every position there.
+    # The account is below its maintenance margin at the close: the venue cancels every order and closes every position.
+    for slot in range(len(desk.slots)):
+        clear_entry(desk, slot)
+        clear_reduce(desk, slot)
     for slot in range(len(desk.slots)):
         row = desk.slots[slot]
         qty_lots = row.holding.qty_lots
@@ -327,24 +331,8 @@ def _close_books(desk: Desk, tape: Tape, clock: Clock, bars: Array) -> None:
         if tally.qty_lots == 0:
             continue
         bar = bars[slot, bars.shape[1] - 1]
-        lots = abs(tally.qty_lots)
         lot_base = desk.slots[slot].spec.lot_base
-        open_quote = compute_unrealized_quote(tally.qty_lots, tally.avg_px, lot_base, bar.close_px)
-        valued = Holding(
-            0,
-            tally.avg_px,
-            tally.ts_entry_ns,
-            tally.side,
-            tally.qty_lots_max,
-            tally.entry_lots,
-            tally.entry_px_lots,
-            tally.exit_lots + lots,
-            tally.exit_px_lots + bar.close_px * lots,
-            tally.pnl_quote + open_quote,
-            tally.fee_quote,
-            tally.funding_quote,
-            tally.risk_quote,
-        )
+        valued = value_open_holding(tally, bar.close_px, lot_base)
         record_trade(tape, clock, slot, lot_base, valued, bar.ts_open_ns, Reason.END_OF_DATA.value)
 
 

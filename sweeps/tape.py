@@ -9,7 +9,7 @@ from market.arrays import read_row, write_record, write_row
 from market.records import make_dtype
 from risk.holding import Holding
 from sweeps.metrics import TRADE_SUMS_NEW, TradeSums, apply_trade
-from sweeps.records import TRADE_DTYPE, Trade
+from sweeps.records import TRADE_DTYPE, make_trade
 
 Array = np.ndarray[Any, Any]
 
@@ -108,20 +108,5 @@ def record_trade(
     sums = read_row(tape.sums[0], TRADE_SUMS_NEW)
     write_row(tape.sums[0], apply_trade(sums, tally.pnl_quote))
     if row < len(tape.trades):
-        trade = Trade(
-            slot,
-            tally.side,
-            (tally.ts_entry_ns - clock.ts_first_ns) // clock.interval_ns,
-            (ts_exit_ns - clock.ts_first_ns) // clock.interval_ns,
-            tally.ts_entry_ns,
-            ts_exit_ns,
-            tally.qty_lots_max,
-            tally.qty_lots_max * lot_base,
-            tally.entry_px_lots / tally.entry_lots,
-            tally.exit_px_lots / tally.exit_lots,
-            tally.pnl_quote,
-            tally.fee_quote,
-            tally.funding_quote,
-            reason,
-        )
+        trade = make_trade(slot, lot_base, tally, ts_exit_ns, reason, clock.ts_first_ns, clock.interval_ns)
         write_record(tape.trades, row, trade)

@@ -114,7 +114,9 @@ def demo(
     click.echo(f"1/3 starting Ray, then a paper session: {strategy} on {', '.join(market.instrument_ids)}", err=True)
     with start_session(settings, include_dashboard=False) as session:
         with show_live() as view:
-            outcome = run_paper(session, plan, market, source, directory, 0.0, view.update)
+            outcome = run_paper(
+                session, plan, market, source, directory, 0.0, view.update, settings.herald, settings.supervisor
+            )
         if not outcome.is_complete:
             show_outcome(outcome)
             return EXIT_PARTLY

@@ -4,7 +4,7 @@ Per interval, for each instrument in order and each account in the order they we
 1. funding settled at the bar's opening instant, on the position held, at the open px;
 2. market orders submitted since the last bar fill whole at the open px with slippage, taker fee, in order of submission
    (a reduce-only one no further than flat); the children of those entries are armed;
-3. funding settled inside the bar, on the position held now, at the open px;
+3. funding settled inside the bar, on the position held now, at the open px, stamped one ns after the opening;
 4. resting stops, then take-profits, each nearest to the market first, against the bar's range.
 After all instruments the mark is the close, and accounts below their maintenance margin are liquidated at the close.
 
@@ -64,16 +64,18 @@ class BarExchange(Exchange):
 
     def _apply_bar(self, account: Account, instrument: Instrument, bar: Bar) -> None:
         is_missing = bar.quality & Quality.MISSING.value
-        self._settle_funding(account, instrument, bar.funding_open_rate, bar)
+        self._settle_funding(account, instrument, bar.funding_open_rate, bar, bar.ts_open_ns)
         if not is_missing:
             self._fill_queued(account, instrument, bar)
-        self._settle_funding(account, instrument, bar.funding_inside_rate, bar)
+        self._settle_funding(account, instrument, bar.funding_inside_rate, bar, bar.ts_open_ns + 1)
         if not is_missing:
             self._test_resting(account, instrument, bar)
 
-    def _settle_funding(self, account: Account, instrument: Instrument, funding_rate: float, bar: Bar) -> None:
+    def _settle_funding(
+        self, account: Account, instrument: Instrument, funding_rate: float, bar: Bar, ts_ns: int
+    ) -> None:
         if funding_rate != 0.0:
-            amount_quote = self._pay_funding(account, instrument, funding_rate, bar.open_px, bar.ts_open_ns)
+            amount_quote = self._pay_funding(account, instrument, funding_rate, bar.open_px, ts_ns)
             self._accounts[HOUSE_ID].book_funding(-amount_quote)
 
     def _fill_queued(self, account: Account, instrument: Instrument, bar: Bar) -> None:

@@ -173,6 +173,11 @@ class GovernorMachine:
                         clear_reduce(self.desk, slot)
                 case _:
                     pass
+        # What rests at the venue is the truth about stops: a move that it refused has not happened.
+        stops_px = {protection.slot: protection.stop_px for protection in update.protections}
+        for slot, row in enumerate(self.desk.slots):
+            if row["holding"]["qty_lots"] != 0:
+                self.desk.slots["orders"]["stop_px"][slot] = stops_px.get(slot, 0.0)
 
     def _decide(self, bars: BarsClosed, decisions: list[Decisions]) -> list[Instruction]:
         ts_close_ns = bars.ts_close_ns

@@ -11,6 +11,7 @@ from actors.messages import (
     Approvals,
     EquityMarked,
     OrderPart,
+    Protection,
     Record,
     Send,
     Severity,
@@ -47,6 +48,7 @@ class Office:
         self.plan = plan or make_plan()
         self.machine = GovernorMachine(self.plan, EPOCH)
         self.number = 0
+        self.stops_px: dict[int, float] = {}  # what rests at the venue: it takes whatever is approved
 
     def close(self, *intents: Any, booked: tuple[Any, ...] = (), bars: tuple[Any, ...] = (), **more: Any) -> list[Any]:
         """Govern the next close; intents go to the strategist of their slot."""
@@ -55,12 +57,17 @@ class Office:
         instructions = self.machine.handle(
             make_closed(self.number, *bars, instruments=len(self.plan.instruments)), close_ns(self.number)
         )
-        instructions += self.machine.handle(make_update(self.number, *booked), close_ns(self.number))
+        protections = more.get("protections", tuple(Protection(slot, px, 0.0) for slot, px in self.stops_px.items()))
+        update = make_update(self.number, *booked, protections=protections)
+        instructions += self.machine.handle(update, close_ns(self.number))
         for strategy in range(strategies):
             mine = [intent for intent in intents if intent.slot % strategies == strategy]
             stop_wishes = more.get("stop_wishes", ()) if strategy == 0 else ()
             decisions = make_decisions(self.number, *mine, strategy=strategy, stop_wishes=stop_wishes)
             instructions += self.machine.handle(decisions, close_ns(self.number))
+        for approvals in find(instructions, Approvals):
+            entries = {order.slot: order.stop_px for order in approvals.orders if order.leg == 1}
+            self.stops_px |= entries | {move.slot: move.stop_px for move in approvals.stop_moves}
         return instructions
 
     def want(self, slot: int, target_frac: float, stop_distance_px: float = 5.0) -> Any:
@@ -273,6 +280,14 @@ def test_a_stop_moves_only_to_protect_more() -> None:
         assert find(refused, StopMoved) == []
         assert find(refused, Approvals)[0].stop_moves == ()
     assert office.machine.describe_account()["denials"] == {"STOP_NOT_TIGHTER": 4}
+
+
+def test_a_stop_move_that_the_venue_refused_has_not_happened() -> None:
+    office = Office()
+    office.enter(0, 0.3, instrument=0)
+    office.close(stop_wishes=(StopWish(0, 97.0),))
+    still = office.close(protections=(Protection(0, 95.0, 0.0),), stop_wishes=(StopWish(0, 96.0),))
+    assert [move.stop_px for move in find(still, Approvals)[0].stop_moves] == [96.0]
 
 
 def test_a_bad_bar_denies_new_risk_and_lets_go_of_old() -> None:

@@ -178,7 +178,7 @@ def test_funding_at_the_open_is_paid_on_what_was_held_before_and_inside_on_what_
     desk.submit(market("a", BUY, 10))
     (fill, paid) = desk.step(make_bar(100.0, 100.0, 100.0, 100.0, funding_open_rate=0.01, funding_inside_rate=0.002))
     assert isinstance(fill, Fill)
-    assert paid == FundingPaid(BTC.instrument_id, 10, 0.002, 100.0, -(10 * 0.01 * 100.0 * 0.002), 0)
+    assert paid == FundingPaid(BTC.instrument_id, 10, 0.002, 100.0, -(10 * 0.01 * 100.0 * 0.002), 1)
     cash_quote = desk.cash_quote
     desk.submit(market("b", SELL, 10, is_reduce_only=True))
     (paid, fill) = desk.step(make_bar(90.0, 100.0, 90.0, 100.0, funding_open_rate=0.01, funding_inside_rate=0.002))
