@@ -157,7 +157,7 @@ def _get_ts_close_ns(message: Message, interval_ns: int) -> int:
         case Fill(kind=FillKind.LIQUIDATION):
             return message.ts_event_ns
         case Fill() | FundingPaid():
-            return (message.ts_event_ns // interval_ns + 1) * interval_ns  # what happens inside a bar belongs to its close
+            return (message.ts_event_ns // interval_ns + 1) * interval_ns
         case SlotDecided() | StopMoved() | EquityMarked():
             return message.ts_close_ns
     return 0  # no row of a trace
