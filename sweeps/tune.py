@@ -295,7 +295,8 @@ def _silenced(logger_name: str) -> Iterator[None]:
 
 def _raise_failure(trial: Trial, chunks: list[range]) -> NoReturn:
     chunk, error = trial.config["chunk"], trial.get_pickled_error()
-    cause = getattr(error, "cause", None) or error
+    # A worker that dies between two chunks leaves no error to read.
+    cause = getattr(error, "cause", None) or error or RuntimeError("its worker died and left no error")
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
     kind = ValueError if isinstance(cause, ValueError) else RuntimeError
     raise kind(f"chunk {chunk} (configurations {chunks[chunk][0]} to {chunks[chunk][-1]}) failed: {lines[0]}")
