@@ -39,8 +39,7 @@ class LedgerShell:
         self._stopping = asyncio.Event()
 
     def __repr__(self) -> str:
-        records = "stopped" if self._journal is None else f"{self._journal.seq_last} records"
-        return f"Ledger({self._directory.name}, {records})"
+        return f"Ledger({self._directory})"  # the dashboard asks once, at the start: nothing that changes
 
     async def start(self) -> dict[str, int]:
         """Open or create `journal.db` and `history.db` in the directory; return where the journal stands.

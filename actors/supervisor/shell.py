@@ -68,8 +68,7 @@ class SupervisorShell:
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        phases = self._machine.get_phases()
-        return f"Supervisor({', '.join(f'{name} {phase}' for name, phase in phases.items())})"
+        return f"Supervisor({', '.join(self._machine.get_phases())})"  # the dashboard asks once: names, no phases
 
     async def start(self) -> None:
         """Begin the rounds."""

@@ -76,7 +76,7 @@ def test_a_dead_actor_is_restarted_and_both_ends_are_told() -> None:
         await until(lambda: any("runs again" in alert.text for alert in cluster.alerts))
         assert cluster.done == ["restart executor"]
         assert [alert.severity for alert in cluster.alerts] == ["critical", "info"]
-        assert repr(shell) == "Supervisor(executor running, herald running)"
+        assert repr(shell) == "Supervisor(executor, herald)"
 
     supervise(use)
 
