@@ -1,7 +1,7 @@
 """Settings: YAML read once, checked strictly, into frozen dataclasses.
 
 Every fault is a ValueError of one line that names file, line and key: `trireme.yaml:12: unknown key 'nodez', did you
-mean 'nodes'?`. `read_yaml` and `load_section` know nothing of what they load; the sections of Ray and lanes are defined
+mean 'nodes'?`. `read_yaml` and `load_section` know nothing of what they load; the section of Ray is defined
 here, those of trading where trading is composed.
 """
 
@@ -187,9 +187,8 @@ def _check_range(value: Any, metadata: Mapping[str, Any], name: str) -> Any:
 
 @dataclass(frozen=True)
 class RayConfig:
-    """How Ray runs, embedded on this machine or elsewhere."""
+    """How the embedded Ray runs."""
 
-    address: str = setting("local")  # "local": start an embedded Ray; "auto" or host:port: join a running one
     namespace: str = setting("trireme")
     roles: tuple[str, ...] = setting(ROLES, choices=ROLES)  # labels that this node wears when embedded
     num_cpus: int = setting(2, low=1, high=1024)
@@ -200,40 +199,7 @@ class RayConfig:
 
 
 @dataclass(frozen=True)
-class LanesConfig:
-    """Where this node's lanes listen: Unix sockets while all actors share a node, TCP when they do not."""
-
-    host: str | None = setting(None)  # None: Unix sockets in the session's directory
-    port_first: int = setting(0, low=0, high=65535)  # 0: free ports
-    token_path: Path | None = setting(None)  # the shared secret of TCP lanes, same file content on every node  # noqa: RUF009
-    capacity: int = setting(4096, low=1, high=10_000_000)
-
-
-@dataclass(frozen=True)
-class MetricsConfig:
-    """Prometheus endpoints, one port per role; 0 is a free one."""
-
-    host: str = setting("127.0.0.1")
-    ports: dict[str, int] = setting({}, low=0, high=65535)  # noqa: RUF009
-
-
-@dataclass(frozen=True)
 class ClusterConfig:
     """The `cluster` section of the settings."""
 
     ray: RayConfig = dataclasses.field(default_factory=RayConfig)
-    lanes: LanesConfig = dataclasses.field(default_factory=LanesConfig)
-    metrics: MetricsConfig = dataclasses.field(default_factory=MetricsConfig)
-
-
-def read_token(path: Path) -> bytes:
-    """Return the shared secret in `path`. Raises ValueError if it is absent, short, or readable by others."""
-    try:
-        mode, token = path.stat().st_mode, path.read_bytes().strip()
-    except OSError as error:
-        raise ValueError(f"{path}: token cannot be read: {error.strerror}") from None
-    if mode & 0o077:
-        raise ValueError(f"{path}: token is readable by others, run: chmod 600 {path}")
-    if len(token) < 16:
-        raise ValueError(f"{path}: token has {len(token)} bytes, needs at least 16")
-    return token

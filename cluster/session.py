@@ -1,4 +1,4 @@
-"""A Ray session that this process starts, or joins, and leaves without a trace.
+"""A Ray session that this process starts, and leaves without a trace.
 
 The embedded session is shut in: every port on loopback (Ray binds to the node's address, which is 127.0.0.1), a token
 of its own in its own directory, no dashboard unless asked for, no usage reports, no metrics of Ray's own, no worker at
@@ -34,42 +34,37 @@ LABEL_WORN = "true"
 
 @dataclass
 class Session:
-    """A running connection to Ray."""
+    """A running embedded Ray."""
 
     address: str
     namespace: str
-    directory: Path | None  # the embedded session's own; lanes put their sockets here; None when joined
+    directory: Path  # the session's own; lanes put their sockets here
     dashboard_url: str | None
     auth_token: str | None = field(repr=False)
-    is_owner: bool
     _environment: dict[str, str | None] = field(default_factory=dict, repr=False)
     _bystanders: frozenset[ProcessId] = field(default=frozenset(), repr=False)  # children we had before
     _is_stopped: bool = field(default=False, repr=False)
 
     def socket_endpoint(self, name: str) -> str:
-        """Return a `unix://` endpoint for a lane of this session. ValueError: when joined, or the name is too long."""
-        if self.directory is None:
-            raise ValueError(f"lane {name!r}: a joined session has no directory for sockets, use tcp://")
+        """Return a `unix://` endpoint for a lane of this session. Raises ValueError when the name is too long."""
         return unix_endpoint(self.directory, name)
 
     def stop(self) -> list[ProcessId]:
         """End the session; return the processes that had to be ended by force (none, if all is well). Safe to repeat.
 
-        Raises RuntimeError if any process of an embedded session lives on.
+        Raises RuntimeError if any of its processes lives on.
         """
         import ray
 
         if self._is_stopped:
             return []
         self._is_stopped = True
-        ours = list_descendants(os.getpid()) if self.is_owner else []
-        before = [process for process in ours if process not in self._bystanders]
+        before = [process for process in list_descendants(os.getpid()) if process not in self._bystanders]
         ray.shutdown()
         _restore_environment(self._environment)
         stubborn = wait_gone(before, _STOP_S)
         survivors = end(stubborn, _STOP_S)
-        if self.directory is not None:
-            shutil.rmtree(self.directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
         if survivors:
             raise RuntimeError(f"Ray processes live on after stop: pids {[process.pid for process in survivors]}")
         return stubborn
@@ -119,7 +114,7 @@ def start_local(
     environment["RAY_AUTH_TOKEN_PATH"] = str(token_path)
     restore = _set_environment(environment)
     bystanders = frozenset(list_descendants(os.getpid()))
-    session = Session("", namespace, directory, None, token, True, restore)
+    session = Session("", namespace, directory, None, token, restore)
     session._bystanders = bystanders
     _log_instead_of_printing()
     try:
@@ -147,25 +142,6 @@ def start_local(
     return session
 
 
-def connect(address: str, *, namespace: str = "trireme", log_to_driver: bool = False) -> Session:
-    """Join a running Ray at `address` ("host:port" or "auto"). RAY_AUTH_MODE and the token come from the environment.
-
-    Raises ConnectionError, naming the address, when nothing answers there.
-    """
-    import ray
-
-    if ray.is_initialized():
-        raise RuntimeError("this process is connected to Ray already: stop that session first")
-    _log_instead_of_printing()
-    try:
-        context = ray.init(address=address, namespace=namespace, log_to_driver=log_to_driver, logging_level="warning")
-    except (ConnectionError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConnectionError(f"no Ray cluster at {address}: {first_line}") from error
-    url = f"http://{context.dashboard_url}" if context.dashboard_url else None
-    return Session(context.address_info["gcs_address"], namespace, None, url, None, False)
-
-
 def unix_endpoint(directory: Path, name: str) -> str:
     """Return a `unix://` lane endpoint below `directory`. Raises ValueError when the path would be too long."""
     path = directory / f"{name}.sock"
@@ -178,16 +154,6 @@ def find_free_port(host: str = "127.0.0.1") -> int:
     """Return a port that nobody listens on at this moment."""
     with socket.create_server((host, 0)) as probe:
         return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def local_session(**settings: object) -> Iterator[Session]:
-    """`with local_session(num_cpus=2) as session:` starts and surely stops."""
-    session = start_local(**settings)  # type: ignore[arg-type]
-    try:
-        yield session
-    finally:
-        session.stop()
 
 
 def _set_environment(environment: Mapping[str, str]) -> dict[str, str | None]:

@@ -10,7 +10,6 @@ import numpy as np
 
 from actors.market_feed.source import MarketSource
 from actors.plan import Plan
-from cluster.session import Session
 from market.catalog import MarketData
 from sweeps.chunks import SweepSpec
 from sweeps.replay import replay
@@ -27,7 +26,7 @@ from trireme.paper import (
     show_outcome,
     start_session,
 )
-from trireme.settings import Settings, StrategySettings, read_settings
+from trireme.settings import StrategySettings, read_settings
 from trireme.sweep_view import show_progress
 
 PAPER_BARS = 1_500
@@ -67,9 +66,8 @@ def is_session_tested(outcome: PaperOutcome, plan: Plan, market: MarketData) -> 
     )
 
 
-def sweep_strategy(session: Session, settings: Settings, plan: Plan, source: MarketSource, out: Path) -> SweepResult:
+def sweep_strategy(plan: Plan, source: MarketSource, out: Path) -> SweepResult:
     """Try the strategy's small grid over a year of the same market, on the session that is up."""
-    assert session.address
     market = MarketSource(
         source.instrument_ids, source.catalog, source.ts_from_ms, source.ts_to_ms, source.seed, SWEEP_BARS
     ).load()
@@ -121,7 +119,7 @@ def demo(
             show_outcome(outcome)
             return EXIT_PARTLY
         click.echo("2/3 sweeping the same strategy over a year of the same market", err=True)
-        swept = sweep_strategy(session, settings, plan, source, directory / "sweep")
+        swept = sweep_strategy(plan, source, directory / "sweep")
     click.echo("3/3 replaying the session's bars", err=True)
     is_tested = is_session_tested(outcome, plan, market)
     seconds = time.monotonic() - started_s

@@ -1,8 +1,9 @@
 """The composition root of a paper account: which actors there are, who talks to whom, and how they start and stop."""
 
 import contextlib
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from trireme.settings import HeraldSettings, SupervisorSettings
 FEED, GOVERNOR, EXECUTOR, LEDGER = "market_feed", "governor", "executor", "ledger"
 HERALD, SUPERVISOR = "herald", "supervisor"
 CALL_S = 60.0
+POLL_S = 0.25
 ANSWER_S = 10.0  # for a status, and for a farewell
 AWAY_S = 120.0  # how long the ledger may be away before a question to it fails
 LIVE_TRADING, FAST_COMPUTE, AI_HUB = "live_trading", "fast_compute", "ai_hub"
@@ -81,7 +83,6 @@ class PaperHouse:
         herald: HeraldSettings | None = None,
         supervisor: SupervisorSettings | None = None,
     ) -> None:
-        assert session.directory is not None
         self.plan = plan
         self.run = 0
         self._source = source
@@ -163,18 +164,24 @@ class PaperHouse:
             self._said[name] = status
         return bool(status["is_open"])
 
-    def wait_done(self, timeout_s: float, poll_s: float = 0.2) -> Status:
-        """Return the status once every bar is governed. Raises TimeoutError, RuntimeError when an actor has failed."""
+    def wait_done(
+        self, timeout_s: float = math.inf, on_status: Callable[[Status], None] = lambda status: None
+    ) -> Status:
+        """Return the status once every bar is governed; `on_status` is shown each one on the way.
+
+        Raises TimeoutError, or RuntimeError when an actor has failed.
+        """
         deadline_s = time.monotonic() + timeout_s
         while True:
             status = self.get_status()
+            on_status(status)
             if status.failures:
                 raise RuntimeError("; ".join(status.failures))
             if status.is_done:
                 return status
             if time.monotonic() > deadline_s:
                 raise TimeoutError(f"paper session not done after {timeout_s} s: {status.feed}")
-            time.sleep(poll_s)
+            time.sleep(POLL_S)
 
     def settle(self) -> None:
         """Return when everything that the actors have journaled is durable and in the history."""

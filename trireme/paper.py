@@ -29,8 +29,6 @@ from trireme.reporting import make_details
 from trireme.session_result import read_session
 from trireme.settings import HeraldSettings, Settings, StrategySettings, SupervisorSettings, read_settings
 
-POLL_S = 0.25
-
 
 @dataclass(frozen=True)
 class PaperOutcome:
@@ -61,8 +59,6 @@ def make_plan(settings: Settings, strategies: tuple[StrategySettings, ...], mark
 def start_session(settings: Settings, include_dashboard: bool) -> Session:
     """Start the embedded Ray as the settings say."""
     ray = settings.cluster.ray
-    if ray.address != "local":
-        raise ValueError(f"cluster.ray.address is {ray.address!r}: paper sessions run on the embedded Ray, write local")
     return start_local(
         namespace=ray.namespace,
         roles=ray.roles,
@@ -96,7 +92,8 @@ def run_paper(
         house.start(directory.name, f"data {market.sha256}")
         try:
             with _interruptible():
-                is_complete = _watch(house, on_status)
+                house.wait_done(on_status=on_status)
+                is_complete = True
         except KeyboardInterrupt:
             pass
         status = house.get_status()
@@ -113,17 +110,6 @@ def run_paper(
     write_report(report, result, metrics, f"Paper session: {names}", details, inline=False)
     seconds = time.monotonic() - started_s
     return PaperOutcome(result, metrics, status, summary, report, directory / "ledger", seconds, is_complete)
-
-
-def _watch(house: PaperHouse, on_status: Callable[[Status], None]) -> bool:
-    while True:
-        status = house.get_status()
-        on_status(status)
-        if status.failures:
-            raise RuntimeError("; ".join(status.failures))
-        if status.is_done:
-            return True
-        time.sleep(POLL_S)
 
 
 @contextmanager

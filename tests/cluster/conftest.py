@@ -21,5 +21,4 @@ def ray_session() -> Iterator[Session]:
     assert started
     assert not [process for process in started if is_alive(process)]
     assert not forced
-    assert session.directory is not None
     assert not session.directory.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.config import ROLES, ClusterConfig, RayConfig, Section, load_section, read_token, read_yaml, setting
+from cluster.config import ROLES, ClusterConfig, RayConfig, Section, load_section, read_yaml, setting
 
 
 class Mode(enum.StrEnum):
@@ -101,21 +101,6 @@ def test_cluster_defaults_are_the_embedded_machine_wearing_all_roles() -> None:
     assert config.ray.roles == ROLES
     with pytest.raises(ValueError, match="did you mean 'live_trading'"):
         load_section({"ray": {"roles": ["live_tradin"]}}, ClusterConfig)
-
-
-def test_a_token_must_be_long_and_ours_alone(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    with pytest.raises(ValueError, match="cannot be read"):
-        read_token(path)
-    path.write_text("0123456789abcdef\n")
-    path.chmod(0o644)
-    with pytest.raises(ValueError, match="chmod 600"):
-        read_token(path)
-    path.chmod(0o600)
-    assert read_token(path) == b"0123456789abcdef"
-    path.write_text("short")
-    with pytest.raises(ValueError, match="needs at least 16"):
-        read_token(path)
 
 
 def test_the_cluster_file_names_every_role_with_its_label() -> None:
