@@ -1,8 +1,8 @@
 """Where compiled kernels are kept on disk.
 
 Numba's cache notices a change in a kernel's own file, but not in a kernel that it calls from another file: a stale
-risk rule would go on trading. So the cache directory is named by a hash of all source files that hold kernels, and
-every entry point calls `set_kernel_cache` before the first kernel is imported.
+risk rule would go on trading. So the cache directory is named by a hash of all source files that hold kernels or what
+kernels are compiled from, and every entry point calls `set_kernel_cache` before the first kernel is imported.
 """
 
 import hashlib
@@ -11,7 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
-KERNEL_PACKAGES = ("market", "risk", "strategies", "sweeps")
+KERNEL_PACKAGES = ("market", "risk", "strategies")
+KERNEL_PACKAGES_PARTLY = ("sweeps",)  # only their files that import numba: the rest reads what kernels leave
 GENERATIONS_KEPT = 3
 
 
@@ -23,7 +24,7 @@ def set_kernel_cache() -> Path:
     """
     home = os.environ.get("TRIREME_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     root = Path(home) / "trireme" / "kernels"
-    directory = root / _hash_sources()
+    directory = root / hash_kernel_sources()
     directory.mkdir(parents=True, exist_ok=True)
     os.utime(directory)
     for old in sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[GENERATIONS_KEPT:]:
@@ -34,11 +35,15 @@ def set_kernel_cache() -> Path:
     return directory
 
 
-def _hash_sources() -> str:
+def hash_kernel_sources() -> str:
+    """Return 16 hex digits that change with any source that decides: what a run was computed with."""
     top = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    for package in KERNEL_PACKAGES:
+    for package in (*KERNEL_PACKAGES, *KERNEL_PACKAGES_PARTLY):
         for path in sorted((top / package).rglob("*.py")):
+            source = path.read_bytes()
+            if package in KERNEL_PACKAGES_PARTLY and b"from numba import" not in source:
+                continue
             digest.update(path.relative_to(top).as_posix().encode())
-            digest.update(path.read_bytes())
+            digest.update(source)
     return digest.hexdigest()[:16]

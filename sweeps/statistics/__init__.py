@@ -1,0 +1,1 @@
+"""What chance explains: statistics of many trials, each from its paper."""
