@@ -6,6 +6,7 @@ transaction as the rows, so each journal record counts exactly once whatever cra
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 from pathlib import Path
 from typing import IO
@@ -16,11 +17,12 @@ from actors.ledger.projections import SCHEMA, add_decimals, project
 from actors.ledger.store import JournalStore, fetch_int, lock_file, open_database, open_read_only
 from market.reasons import Reason
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x54524948  # "TRIH"
 ROWS_PER_STEP = 500  # folded in one transaction; between two, other tasks run
 
 Row = dict[str, int | str | None]
+_log = logging.getLogger(__name__)
 
 
 class HistoryStore:
@@ -45,14 +47,15 @@ class HistoryStore:
 
     @classmethod
     async def open(cls, path: Path, journal: JournalStore) -> "HistoryStore":
-        """Open or create the history of a journal.
+        """Open or create the history of a journal; one that an older program wrote is built again.
 
-        Raises: ValueError when the file is in use, not a history, of another version, or of another journal.
+        Raises: ValueError when the file is in use, not a history, of a newer version, or of another journal.
         """
         lock = lock_file(path)
         database: aiosqlite.Connection | None = None
         reader: aiosqlite.Connection | None = None
         try:
+            _remove_older(path)
             database = await open_database(path, APPLICATION_ID, SCHEMA_VERSION, SCHEMA)
             reader = await open_read_only(path)
             history = cls(path, journal, lock, database, reader)
@@ -172,3 +175,20 @@ class HistoryStore:
             "latch_last": Reason(int(marks[-1]["latch"] or 0)).name if marks else None,
             "faults": faults[0]["n"],
         }
+
+
+def _remove_older(path: Path) -> None:
+    # Under the file's lock. What is damaged, or no history, stays where it is: opening it says so.
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            [(found_id,)] = database.execute("PRAGMA application_id")
+            [(version,)] = database.execute("PRAGMA user_version")
+    except sqlite3.Error:
+        return
+    if found_id != APPLICATION_ID or version >= SCHEMA_VERSION:
+        return
+    _log.warning("%s: schema version is %d, now %d: building it again from the journal", path, version, SCHEMA_VERSION)
+    for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):  # the file last: a crash between leaves it older
+        path.with_name(name).unlink(missing_ok=True)

@@ -2,12 +2,14 @@
 
 Money and prices are text: the shortest decimal that reads back as the same float (`repr`). Sums of them are taken in
 `Decimal`, so a view's total is the exact sum of its rows. Integers (lots, times) are integers. A float that is not
-finite has no row: `NotFiniteError` names it and the history counts it as a fault.
+finite has no row: `NotFiniteError` names it and the history counts it as a fault. What a sweep came to has no sums:
+its statistics are REAL (NULL: undefined), and what belongs together is one JSON text ("null": there is none).
 
 Actors tell each other the same facts, and an actor may tell one twice: each row has the fact's own key, the first
 record of a fact makes the row, later ones change nothing.
 """
 
+import json
 import math
 from collections.abc import Callable
 from decimal import Context, Decimal, Inexact, localcontext
@@ -78,6 +80,18 @@ CREATE TABLE alerts (
     run INTEGER NOT NULL, seq INTEGER PRIMARY KEY, severity TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL,
     ts_event_ns INTEGER NOT NULL, cause_id TEXT NOT NULL
 ) STRICT;
+CREATE TABLE optimizations (
+    sweep_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, ts_ns INTEGER NOT NULL, name TEXT NOT NULL,
+    strategy TEXT NOT NULL, instrument_ids TEXT NOT NULL, data_sha256 TEXT NOT NULL, code_version TEXT NOT NULL,
+    spec_sha256 TEXT NOT NULL, configs INTEGER NOT NULL, passed INTEGER NOT NULL, best_params TEXT NOT NULL,
+    best_metrics TEXT NOT NULL, best_metrics_out_of_sample TEXT NOT NULL, deflated_sharpe_prob REAL, pbo_frac REAL,
+    spa_p REAL, faults TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE optimization_rounds (
+    sweep_id TEXT NOT NULL, round INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, sampler TEXT NOT NULL,
+    configs INTEGER NOT NULL, passed INTEGER NOT NULL, failures TEXT NOT NULL, region TEXT NOT NULL,
+    distributions TEXT NOT NULL, PRIMARY KEY (sweep_id, round)
+) STRICT, WITHOUT ROWID;
 """
 
 
@@ -99,13 +113,53 @@ class RunEnded(Event, frozen=True):
     cause_id: str = ""
 
 
+Number = int | float | None
+
+
+class SweepRoundFinished(Event, frozen=True):
+    """One round of a sweep: what was tried, what passed, how each metric is spread."""
+
+    round: int  # counted from 1
+    name: str
+    sampler: str
+    configs: int
+    passed: int
+    failures: dict[str, int]  # constraint -> configurations that fail it
+    region: dict[str, list[Number]] | None  # parameter -> [lowest, highest] that the next round searches
+    quantiles: dict[str, list[Number]]  # metric -> its 0, 5, 25, 50, 75, 95, 100 % quantiles
+    cause_id: str  # the sweep's id: its story is all of its rounds
+
+
+class SweepFinished(Event, frozen=True):
+    """A whole sweep: its data, its best, and how much of that chance explains. The rounds come before it."""
+
+    name: str
+    strategy: str
+    instrument_ids: list[str]
+    data_sha256: str
+    code_version: str
+    spec_sha256: str
+    configs: int
+    passed: int
+    best_params: dict[str, Number]
+    best_metrics: dict[str, Number]
+    best_metrics_out_of_sample: dict[str, Number] | None
+    deflated_sharpe_prob: Number
+    pbo_frac: Number
+    spa_p: Number
+    faults: list[str]  # why the best may not be promoted; []: it may
+    cause_id: str  # the sweep's id
+
+
 class NotFiniteError(ValueError):
     """A number that must add up is NaN or infinite."""
 
 
 _EXACT = Context(prec=1400, traps=[Inexact])  # digits enough for any sum of doubles
 Statement = tuple[str, tuple[object, ...]]
-_DECODER: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Message | RunStarted | RunEnded)
+_DECODER: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+    Message | RunStarted | RunEnded | SweepRoundFinished | SweepFinished
+)
 
 
 def open_envelope(payload: bytes) -> bytes:
@@ -128,6 +182,18 @@ def make_decimal_text(value: float) -> str:
     if not math.isfinite(value):
         raise NotFiniteError(f"a number is {value!r}: money must be finite to add up")
     return repr(float(value) + 0.0)  # + 0.0: no negative zero
+
+
+def make_json_text(value: object) -> str:
+    """Return `value` as strict JSON; every float reads back as the same float.
+
+    >>> make_json_text({"sharpe": 1.5, "profit_factor": None})
+    '{"sharpe":1.5,"profit_factor":null}'
+    """
+    try:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    except ValueError:
+        raise NotFiniteError("a number is NaN or infinite: JSON has no word for it") from None
 
 
 def add_decimals(texts: list[str]) -> str:
@@ -247,6 +313,20 @@ def _alert(m: Alert, r: JournalRecord, run: int) -> list[Statement]:
     return _insert("alerts", run, r.seq, m.severity.value, m.key, m.text, m.ts_event_ns, m.cause_id)
 
 
+def _sweep_round_finished(m: SweepRoundFinished, r: JournalRecord, run: int) -> list[Statement]:
+    counts = (m.name, m.sampler, m.configs, m.passed)
+    texts = (make_json_text(m.failures), make_json_text(m.region), make_json_text(m.quantiles))
+    return _insert("optimization_rounds", m.cause_id, m.round, r.seq, *counts, *texts)
+
+
+def _sweep_finished(m: SweepFinished, r: JournalRecord, run: int) -> list[Statement]:
+    asked = (m.name, m.strategy, make_json_text(m.instrument_ids), m.data_sha256, m.code_version, m.spec_sha256)
+    best = (make_json_text(m.best_params), make_json_text(m.best_metrics), make_json_text(m.best_metrics_out_of_sample))
+    odds = (m.deflated_sharpe_prob, m.pbo_frac, m.spa_p)
+    row = (m.cause_id, r.seq, r.ts_ns, *asked, m.configs, m.passed, *best, *odds, make_json_text(m.faults))
+    return _insert("optimizations", *row)
+
+
 RULES: dict[str, Callable[[Any, JournalRecord, int], list[Statement]]] = {
     "RunStarted": _run_started,
     "RunEnded": _run_ended,
@@ -262,4 +342,6 @@ RULES: dict[str, Callable[[Any, JournalRecord, int], list[Statement]]] = {
     "FundingPaid": _funding_paid,
     "EquityMarked": _equity_marked,
     "Alert": _alert,
+    "SweepRoundFinished": _sweep_round_finished,
+    "SweepFinished": _sweep_finished,
 }

@@ -237,7 +237,8 @@ def test_a_history_of_another_journal_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_rule_is_used_by_the_life_above(tmp_path: Path) -> None:
-    assert set(RULES) == {type(message).__name__ for message in LIFE} | {"RunStarted", "RunEnded"}
+    elsewhere = {"SweepRoundFinished", "SweepFinished"}  # test_ledger_optimization.py
+    assert set(RULES) - elsewhere == {type(message).__name__ for message in LIFE} | {"RunStarted", "RunEnded"}
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
