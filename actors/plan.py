@@ -7,6 +7,7 @@ from typing import Any
 from market.fills import Costs
 from market.instruments import Instrument
 from risk.desk import SlotSpec, make_slot_specs
+from risk.estimate import Prior
 from risk.limits import Limits
 
 
@@ -16,6 +17,7 @@ class StrategyPlan:
 
     name: str
     params: tuple[Any, ...]
+    prior: Prior | None = None  # that of its promotion; None: not promoted, the limits' holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class Plan:
     def make_specs(self) -> list[SlotSpec]:
         """Return the specs of all slots, in slot order."""
         return make_slot_specs(self.instruments, self.costs, len(self.strategies))
+
+    def list_priors(self) -> list[Prior]:
+        """Return the prior of each strategy."""
+        return [self.limits.prior if part.prior is None else part.prior for part in self.strategies]
 
     def find_slot(self, strategy: int, instrument: int) -> int:
         """Return the slot of a strategy's index and an instrument's index."""

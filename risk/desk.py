@@ -18,6 +18,7 @@ from market.reasons import Reason
 from market.records import Action, Intent, make_dtype
 from risk.account import apply_mark
 from risk.deduplication import apply_decided
+from risk.estimate import Prior
 from risk.evidence import apply_trade_closed
 from risk.exit_tracking import decide_forced_exit
 from risk.gate import decide_entry_lots, is_decision_remembered, make_approval, spend_tokens
@@ -104,7 +105,7 @@ class Desk(NamedTuple):
     account: Array  # AccountRisk[1]
     strategies: Array  # StrategyRow[strategies]
     slots: Array  # SlotRow[N]
-    limits: Array  # Limits[1]
+    limits: Array  # Limits[strategies]: the account's, each row with the prior of its strategy
     money_quote: Array  # float64[3]: cash, fees paid, funding received
     denials: Array  # int64[reasons], counts
 
@@ -148,19 +149,24 @@ def make_slot_specs(instruments: Sequence[Instrument], costs: Costs, strategies:
     ]
 
 
-def make_desk(specs: Sequence[SlotSpec], strategies: int, cash_quote: float, limits: Limits) -> Desk:
-    """Return the desk of a new account with `cash_quote` [quote] and no history, governed by `limits`."""
+def make_desk(
+    specs: Sequence[SlotSpec], strategies: int, cash_quote: float, limits: Limits, priors: Sequence[Prior] = ()
+) -> Desk:
+    """Return the desk of a new account with `cash_quote` [quote] and no history, governed by `limits`.
+
+    priors: one for each strategy, in place of `limits.prior`; (): that one for all.
+    """
     desk = Desk(
         account=np.zeros(1, make_dtype(AccountRisk)),
         strategies=np.zeros(strategies, make_dtype(StrategyRow)),
         slots=np.zeros(len(specs), make_dtype(SlotRow)),
-        limits=np.zeros(1, make_dtype(Limits)),
+        limits=np.zeros(strategies, make_dtype(Limits)),
         money_quote=np.array([cash_quote, 0.0, 0.0]),
         denials=np.zeros(max(Reason) + 1, np.int64),
     )
-    write_record(desk.limits, 0, limits)
     write_record(desk.account, 0, ACCOUNT_RISK_NEW)
-    for strategy in range(strategies):
+    for strategy, prior in zip(range(strategies), priors or [limits.prior] * strategies, strict=True):
+        write_record(desk.limits, strategy, limits._replace(prior=prior))
         write_record(desk.strategies, strategy, StrategyRow(STRATEGY_RISK_NEW, VERDICT_NONE))
     for slot, spec in enumerate(specs):
         write_record(desk.slots, slot, SlotRow(HOLDING_FLAT, SLOT_ORDERS_NONE, 0.0, SLOT_RISK_NEW, spec))
@@ -251,7 +257,7 @@ def _learn_from_trade(desk: Desk, slot: int, tally: Holding, reason: int, ts_now
     learned, slot_risk = apply_trade_closed(
         read_row(strategy.risk, STRATEGY_RISK_NEW),
         read_row(row.risk, SLOT_RISK_NEW),
-        desk.limits[0],
+        desk.limits[row.spec.strategy],
         outcome,
         ts_now_ns,
     )
@@ -391,8 +397,8 @@ def decide_slot(desk: Desk, slot: int, intent: Intent, quality: int, ts_now_ns: 
     Reducing is always allowed. A forced exit goes before the intent. A denied entry still lets the reducing leg of a
     reversal pass. Under risk a position is not added to: one trade, one risk.
     """
-    account, row, limits = desk.account[0], desk.slots[slot], desk.limits[0]
-    qty_lots = row.holding.qty_lots
+    account, row = desk.account[0], desk.slots[slot]
+    limits, qty_lots = desk.limits[row.spec.strategy], row.holding.qty_lots
     if qty_lots != 0 and limits.enabled and not has_order_in_flight(desk, slot):
         forced = decide_forced_exit(account, limits, get_position(row.holding), ts_now_ns)
         if forced != Reason.OK.value:

@@ -157,13 +157,21 @@ def check_limits(limits: Limits) -> None:
         )
 
 
-def check_all_rules_on(limits: Limits) -> None:
-    """Raise ValueError if any rule is switched off: allowed in backtests, never where orders are sent."""
+def check_limits_for_orders(limits: Limits) -> None:
+    """Raise ValueError on what is allowed in backtests, never where orders are sent.
+
+    That is a rule switched off, and a prior written by hand: there a strategy has one from its promotion, or none.
+    """
     if not limits.enabled:
         raise ValueError("limits.enabled is false, allowed in backtests only: remove the line")
     for rule in RANGES:
         if not getattr(getattr(limits, rule), "enabled", True):
             raise ValueError(f"limits.{rule}.enabled is false, allowed in backtests only: remove the line")
+    if limits.prior.weight_trades > 0.0:
+        raise ValueError(
+            f"limits.prior.weight_trades is {limits.prior.weight_trades:g}, allowed in backtests only: remove "
+            "the line; a strategy's prior comes from its promotion record"
+        )
 
 
 def _example(rule: str) -> str:

@@ -16,7 +16,7 @@ from actors.plan import Plan, StrategyPlan
 from cluster.session import Session, start_local
 from market.catalog import MarketData
 from market.storage import list_instruments
-from risk.limits import check_all_rules_on
+from risk.limits import check_limits_for_orders
 from strategies.catalog import parse_params
 from sweeps.export import metrics_json
 from sweeps.metrics import Metrics, compute_metrics
@@ -46,7 +46,7 @@ class PaperOutcome:
 
 def make_plan(settings: Settings, strategies: tuple[StrategySettings, ...], market: MarketData) -> Plan:
     """Return the plan of an account. Raises ValueError on unknown parameters, or limits unfit for sending orders."""
-    check_all_rules_on(settings.limits)
+    check_limits_for_orders(settings.limits)
     plans = tuple(
         StrategyPlan(part.name, parse_params(part.name, {key: str(value) for key, value in part.params.items()}))
         for part in strategies

@@ -73,7 +73,9 @@ class GovernorMachine:
         self._plan = plan
         self._epoch = epoch
         self._specs = plan.make_specs()
-        self.desk: Desk = make_desk(self._specs, len(plan.strategies), plan.equity_start_quote, plan.limits)
+        self.desk: Desk = make_desk(
+            self._specs, len(plan.strategies), plan.equity_start_quote, plan.limits, plan.list_priors()
+        )
         self._bars: Inlet[BarsClosed] = Inlet()
         self._updates: Inlet[AccountUpdate] = Inlet()
         self._decisions: list[Inlet[Decisions]] = [Inlet() for _ in plan.strategies]

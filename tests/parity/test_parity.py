@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from actors.in_process import InProcessHouse
 from market.events import FillKind
 from market.reasons import Reason
 from market.records import NS_PER_DAY
+from risk.estimate import Prior
 from risk.limits import LIMITS_DEFAULT, LIMITS_NONE
 from strategies.catalog import STRATEGIES
 from sweeps.tape import TRACE_DECISION, TRACE_FILL, TRACE_FUNDING, TRACE_STOP_MOVE
@@ -76,6 +79,20 @@ def test_every_strategy_trades_and_agrees(strategy: str, limits: object) -> None
         outcome = check_parity(Case(case.market, case.params, limits, case.costs, 50_000.0))  # type: ignore[arg-type]
         fills += int((outcome.trace["kind"] == TRACE_FILL).sum())
     assert fills > 0
+
+
+@pytest.mark.parametrize("seed", [1000, 1001])
+def test_a_promoted_prior_is_the_one_that_is_replayed(seed: int) -> None:
+    prior = Prior(100.0, 0.6, 1.5, 1.0)
+    case = make_case(seed, "momentum_sar", bars=400)
+    promoted = replace(case, limits=LIMITS_DEFAULT._replace(prior=prior))
+    plan = replace(case, limits=LIMITS_DEFAULT).make_plan()
+    plan = replace(plan, strategies=(replace(plan.strategies[0], prior=prior),))
+    replayed = run_replay_side(promoted)
+    difference = find_difference(run_live_side(promoted, InProcessHouse(plan)), replayed)
+    assert not difference, difference
+    unpromoted = run_replay_side(replace(case, limits=LIMITS_DEFAULT))
+    assert find_difference(unpromoted, replayed)
 
 
 def find_case(is_wanted: Callable[[Case, Outcome], bool]) -> Outcome:

@@ -30,7 +30,8 @@ from risk.desk import (
     mark_desk,
     reset_desk,
 )
-from risk.limits import LIMITS_DEFAULT, LIMITS_NONE, Limits
+from risk.estimate import PRIOR_NONE, Prior
+from risk.limits import LIMITS_DEFAULT, LIMITS_NONE, Limits, switch
 from risk.verdict import VERDICT_NONE, Verdict
 from tests.unit.risk.entries import TS_NS
 
@@ -46,11 +47,13 @@ def target(frac: float, stop_px: float = 2.0) -> Intent:
     return Intent(Action.TARGET.value, frac, stop_px, 0.0, Reason.ENTRY_SIGNAL.value)
 
 
-def open_desk(limits: Limits = LIMITS_DEFAULT, instruments: int = 1, strategies: int = 1) -> Desk:
+def open_desk(
+    limits: Limits = LIMITS_DEFAULT, instruments: int = 1, strategies: int = 1, priors: tuple[Prior, ...] = ()
+) -> Desk:
     """A desk of slots priced 100, marked once."""
     listed = [find_instrument(instrument_id) for instrument_id in IDS[:instruments]]
     specs = make_slot_specs(listed, Costs(5.0, 2.0, 1.0), strategies)
-    desk = make_desk(specs, strategies, CASH_QUOTE, limits)
+    desk = make_desk(specs, strategies, CASH_QUOTE, limits, priors)
     desk.slots["mark_px"] = 100.0
     mark_desk(desk, CASH_QUOTE, TS_NS)
     return desk
@@ -298,3 +301,36 @@ def test_a_verdict_changes_no_answer_and_ends_with_the_next_trade() -> None:
     assert tuple(desk.strategies[0]["verdict"]) == Verdict(ts_ns, ts_ns + 16 * NS_PER_DAY)
     fill(desk, -lots, 100.0, STOP, bars=41)
     assert tuple(desk.strategies[0]["verdict"]) == VERDICT_NONE
+
+
+GOOD, BAD = Prior(200.0, 0.9, 0.5, 1.0), Prior(200.0, 0.3, 1.0, 1.0)
+
+
+def test_each_strategy_is_sized_by_its_own_prior() -> None:
+    desk = open_desk(switch(LIMITS_DEFAULT, False, "ownership"), strategies=3, priors=(GOOD, PRIOR_NONE, BAD))
+    lots = [decide(desk, target(2.0), slot).entry_lots for slot in range(3)]
+    # Loss at the stop: 2 % of equity at the hard stop's cap, 1 % at Kelly's floor.
+    assert lots == [int(2000.0 / (0.001 * 2.12)), int(1000.0 / (0.001 * 2.12)), 0]
+    assert desk.denials[Reason.REWARD_TO_RISK] == 1
+    assert [bool(row["verdict"]["ts_until_ns"]) for row in desk.strategies] == [False, False, True]
+    reset_desk(desk, CASH_QUOTE)
+    assert [tuple(row["prior"]) for row in desk.limits] == [GOOD, PRIOR_NONE, BAD]
+
+
+def test_each_strategy_is_judged_by_what_its_own_prior_promised() -> None:
+    limits = switch(LIMITS_DEFAULT, False, "ownership", "cooldown")
+    desk = open_desk(limits, strategies=2, priors=(GOOD, PRIOR_NONE))
+    for trade in range(5):
+        for slot in range(2):
+            lots = decide(desk, target(0.1), slot, bars=2 * trade).entry_lots
+            fill(desk, lots, 100.0, slot=slot, bars=2 * trade)
+            fill(desk, -lots, 98.0, STOP, slot=slot, bars=2 * trade + 1)
+    latches = [Reason(int(row["risk"]["latch_reason"])) for row in desk.strategies]
+    assert latches == [Reason.BREAKER_WIN_RATE, Reason.OK]
+
+
+def test_the_limits_prior_is_that_of_every_strategy_without_priors_of_their_own() -> None:
+    desk = open_desk(LIMITS_DEFAULT._replace(prior=GOOD), strategies=2)
+    assert [tuple(row["prior"]) for row in desk.limits] == [GOOD, GOOD]
+    with pytest.raises(ValueError, match="zip"):
+        open_desk(strategies=2, priors=(GOOD,))

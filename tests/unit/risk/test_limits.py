@@ -8,8 +8,8 @@ from risk.limits import (
     LIMITS_DEFAULT,
     LIMITS_NONE,
     RANGES,
-    check_all_rules_on,
     check_limits,
+    check_limits_for_orders,
     parse_limits,
     switch,
 )
@@ -63,10 +63,17 @@ def test_faults_are_named(mapping: Any, message: str) -> None:
 
 
 def test_no_rule_may_be_off_where_orders_are_sent() -> None:
-    check_all_rules_on(LIMITS_DEFAULT)
+    check_limits_for_orders(LIMITS_DEFAULT)
     with pytest.raises(ValueError, match=r"limits\.enabled is false"):
-        check_all_rules_on(LIMITS_NONE)
+        check_limits_for_orders(LIMITS_NONE)
     for rule in RANGES:
         if rule not in ("estimate", "prior"):
             with pytest.raises(ValueError, match=rf"limits\.{rule}\.enabled is false"):
-                check_all_rules_on(switch(LIMITS_DEFAULT, False, rule))
+                check_limits_for_orders(switch(LIMITS_DEFAULT, False, rule))
+
+
+def test_no_prior_by_hand_where_orders_are_sent() -> None:
+    limits = parse_limits({"prior": {"weight_trades": 50, "win_rate_frac": 0.9}})
+    with pytest.raises(ValueError, match=r"limits\.prior\.weight_trades is 50, allowed in backtests only") as error:
+        check_limits_for_orders(limits)
+    assert "\n" not in str(error.value)
