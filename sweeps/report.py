@@ -1,18 +1,12 @@
 """The tear sheet of one replay: an HTML page from one Jinja2 template, the same bytes for the same result."""
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
-import markupsafe
 import numpy as np
-import plotly.graph_objects as go
-import plotly.io
-import plotly.offline
 
 import market.fills
 from market.reasons import Reason
@@ -26,27 +20,11 @@ from sweeps.charts import (
     draw_price,
 )
 from sweeps.metrics import Metrics
+from sweeps.page import TEMPLATES, Tile, as_markup, embed, get_tone, write_page
 from sweeps.records import RecordArray, ReplayResult
 
 PRICES_DRAWN_MAX = 4  # slots whose price is drawn: those with the most trades
 ROWS_MAX = 8  # of the best and of the worst trades
-
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One figure of the headline."""
-
-    label: str
-    value: str
-    tone: str = ""  # "gain", "loss" or none
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +44,14 @@ def write_report(
     details: Mapping[str, Mapping[str, object]],
     inline: bool = True,
 ) -> None:
-    """Write the tear sheet to `path` (beside it first, then renamed).
+    """Write the tear sheet to `path`; `inline`: as in `write_page`.
 
     Parameters
     ----------
     details : section -> label -> value, shown in this order
         What was run: "Strategy" with its parameters, "Data" with period and hash, "Costs", "Risk", ...
-    inline : bool
-        True: one file to send, plotly's script inside (about 5 MB). False: the script is written once into the same
-        folder as plotly.min.js and shared by every page there.
     """
-    script = plotly.offline.get_plotlyjs()
-    page = render_report(result, metrics, title, details, script if inline else "")
-    if not inline and not (path.parent / "plotly.min.js").exists():
-        _write_atomically(path.parent / "plotly.min.js", script)
-    _write_atomically(path, page)
+    write_page(path, lambda script: render_report(result, metrics, title, details, script), inline)
 
 
 def render_report(
@@ -90,22 +61,22 @@ def render_report(
     trades = result.trades
     counts = np.bincount(trades["slot"], minlength=len(result.bars))
     drawn = [int(slot) for slot in np.argsort(-counts, kind="stable")[:PRICES_DRAWN_MAX]]
-    return _TEMPLATES.get_template("tear_sheet.html.j2").render(
+    return TEMPLATES.get_template("tear_sheet.html.j2").render(
         title=title,
         subtitle=compute_subtitle(result),
         tiles=compute_tiles(result, metrics),
         details=details,
         fill_assumptions=parse_fill_assumptions(market.fills.__doc__ or ""),
-        script=_as_markup(script),
-        equity=_embed(draw_equity(result), "equity"),
-        prices=[(result.instrument_ids[slot], _embed(draw_price(result, slot), f"price-{slot}")) for slot in drawn],
+        script=as_markup(script),
+        equity=embed(draw_equity(result), "equity"),
+        prices=[(result.instrument_ids[slot], embed(draw_price(result, slot), f"price-{slot}")) for slot in drawn],
         prices_left_out=len(result.bars) - len(drawn),
         is_thinned=bool(counts.max() > TRADES_DRAWN_MAX),
         trades_drawn_max=TRADES_DRAWN_MAX,
         years=compute_years(result),
-        distribution=_embed(draw_distribution(trades), "distribution") if len(trades) else "",
-        exposure=_embed(draw_exposure(result), "exposure"),
-        denials=_embed(draw_denials(result.denials), "denials") if result.denials.any() else "",
+        distribution=embed(draw_distribution(trades), "distribution") if len(trades) else "",
+        exposure=embed(draw_exposure(result), "exposure"),
+        denials=embed(draw_denials(result.denials), "denials") if result.denials.any() else "",
         exits=compute_exits(trades),
         trade_tables=compute_trade_tables(result),
     )
@@ -125,7 +96,7 @@ def compute_tiles(result: ReplayResult, metrics: Metrics) -> list[Tile]:
     _, gross = compute_exposures_frac(result)
     has_factor = math.isfinite(metrics.profit_factor)
     return [
-        Tile("return", f"{metrics.return_frac:+.2%}", _tone(metrics.return_frac)),
+        Tile("return", f"{metrics.return_frac:+.2%}", get_tone(metrics.return_frac)),
         Tile("Sharpe (daily, 365)", f"{metrics.sharpe:.2f}"),
         Tile("max drawdown", f"{metrics.drawdown_frac_max:.2%}"),
         Tile("trades", f"{metrics.trades:,}"),
@@ -209,31 +180,5 @@ def _trade_row(result: ReplayResult, trade: Any) -> dict[str, Any]:
     }
 
 
-def _tone(value: float) -> str:
-    return "gain" if value > 0 else "loss" if value < 0 else ""
-
-
 def _date(ts_ns: int, unit: Literal["D", "m"] = "D") -> str:
     return str(np.datetime_as_string(np.datetime64(int(ts_ns), "ns"), unit=unit)).replace("T", " ")
-
-
-def _embed(figure: go.Figure, name: str) -> markupsafe.Markup:
-    # A fixed id instead of a random one: the same result gives the same bytes.
-    buttons = [["toImage", "zoom2d", "pan2d", "resetScale2d"]]
-    config = {"displaylogo": False, "responsive": True, "modeBarButtons": buttons}
-    html = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, div_id=f"chart-{name}", config=config)
-    return _as_markup(html)
-
-
-def _as_markup(html: str) -> markupsafe.Markup:
-    return markupsafe.Markup(html)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
