@@ -1,4 +1,4 @@
-"""What a sweep is asked to do: its data, its space, what passes, round after round. `spec_file.py` reads it from YAML."""
+"""What a sweep is asked to do: its data, its space, what passes, round after round. Read by `spec_file.py`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +9,16 @@ from sweeps.search.space import SearchSpace
 
 SAMPLERS = ("grid", "random", "sobol", "tpe", "nsga2")
 ADAPTIVE = ("tpe", "nsga2")  # what they try next depends on what they have seen
+OBJECTIVES = {
+    "score": "maximize",
+    "sharpe": "maximize",
+    "return_frac": "maximize",
+    "win_rate_frac": "maximize",
+    "profit_factor": "maximize",
+    "trades": "maximize",
+    "drawdown_frac_max": "minimize",
+    "fees_quote": "minimize",
+}
 
 
 @dataclass(frozen=True, slots=True)
