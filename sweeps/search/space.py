@@ -17,6 +17,8 @@ from sweeps.search.relations import Relation
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
+_POWERS = np.array([float(f"1e{power}") for power in range(23)])
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -38,22 +40,28 @@ class Axis:
         """
         if self.values:
             return self.values
-        return tuple(
-            np.unique(self.from_unit(np.linspace(0.0, 1.0, self.points) if self.points > 1 else [0.5])).tolist()
-        )
+        unit = np.linspace(0.0, 1.0, self.points) if self.points > 1 else np.array([0.5])
+        return tuple(np.unique(self._settle(self._spread(unit, self.low, self.high))).tolist())
 
     def from_unit(self, unit: Any) -> FloatArray:
-        """Return the values at places 0..1 of the axis: of a list each value has an equal share, 1.0 is its last."""
+        """Return the values at places 0..1 of the axis: each value of a list, each whole number has an equal share.
+
+        0.0 is the least value, 1.0 the greatest; on a log scale shares are equal in the logarithm.
+        """
         unit = np.asarray(unit, np.float64)
         if self.values:
             places = np.minimum((unit * len(self.values)).astype(np.int64), len(self.values) - 1)
             return np.asarray(self.values, np.float64)[places]
+        margin = 0.5 if self.is_int else 0.0  # what rounds to the first whole number begins half below it
+        return self._settle(self._spread(unit, self.low - margin, self.high + margin))
+
+    def _spread(self, unit: FloatArray, low: float, high: float) -> FloatArray:
         if self.is_log:
-            values = np.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low)))
-        else:
-            values = self.low + unit * (self.high - self.low)
-        values = np.clip(values, self.low, self.high)
-        return np.rint(values) if self.is_int else _round(values)
+            return np.exp(math.log(low) + unit * (math.log(high) - math.log(low)))
+        return low + unit * (high - low)
+
+    def _settle(self, values: FloatArray) -> FloatArray:
+        return np.clip(np.rint(values) if self.is_int else round_digits(values), self.low, self.high)
 
     def to_unit(self, values: Any) -> FloatArray:
         """Return where values stand on the axis, 0..1 from end to end, even in its own scale (a list: by rank)."""
@@ -67,9 +75,24 @@ class Axis:
         return (values - self.low) / (self.high - self.low)
 
 
-def _round(values: FloatArray) -> FloatArray:
-    # Twelve digits: what is printed reads back as the same configuration.
-    return np.array([float(f"{value:.12g}") for value in values.ravel()]).reshape(values.shape)
+def round_digits(values: FloatArray) -> FloatArray:
+    """Return values to twelve significant digits, each the float next to its decimal: `f"{value:.12g}"` reads it back.
+
+    It also hides the last bits, in which `exp` differs between processors: one seed gives the same values on all nodes.
+    Values below 1e-11 and those that are not finite stay what they are.
+
+    >>> round_digits(np.array([0.1 + 0.2, -1234567890.123456])).tolist()
+    [0.3, -1234567890.12]
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = 11.0 - np.floor(np.log10(np.abs(values)))  # decimals that are kept
+    # A whole number below 2**53 times or divided by an exact power of ten is rounded once: it is the float next to
+    # the decimal. Powers beyond 10**22 are not exact: values as small or as large as that stay as they are.
+    is_exact = np.abs(places) < len(_POWERS)
+    places = np.where(is_exact, places, 0.0).astype(np.int64)
+    scale = _POWERS[np.abs(places)]
+    rounded = np.where(places < 0, np.rint(values / scale) * scale, np.rint(values * scale) / scale)
+    return np.where(is_exact, rounded, values)
 
 
 @dataclass(frozen=True, slots=True)
