@@ -62,7 +62,7 @@ def draw_equity(result: ReplayResult) -> go.Figure:
     ts_close_ns = result.bars[0]["ts_open_ns"] + result.interval_ns
     kept = compute_extremes(result.equity_quote, BUCKETS_MAX)
     figure.add_scatter(
-        x=_dates(ts_close_ns[kept]),
+        x=format_dates(ts_close_ns[kept]),
         y=result.equity_quote[kept],
         name="equity",
         mode="lines",
@@ -75,7 +75,7 @@ def draw_equity(result: ReplayResult) -> go.Figure:
     drawdowns_frac = -compute_drawdowns_frac(result.equity_quote, result.equity_start_quote)
     kept = compute_extremes(drawdowns_frac, BUCKETS_MAX)
     figure.add_scatter(
-        x=_dates(ts_close_ns[kept]),
+        x=format_dates(ts_close_ns[kept]),
         y=drawdowns_frac[kept],
         name="drawdown",
         mode="lines",
@@ -90,7 +90,7 @@ def draw_equity(result: ReplayResult) -> go.Figure:
     depth_frac = min(1.08 * float(drawdowns_frac.min()), -0.01)
     figure.update_yaxes(title_text="drawdown", tickformat=".1~%", range=[depth_frac, 0.0], row=2, col=1)
     figure.update_xaxes(range=_period(result))
-    return _style(figure, height=430, hovermode="x unified")
+    return style_figure(figure, height=430, hovermode="x unified")
 
 
 def draw_price(result: ReplayResult, slot: int) -> go.Figure:
@@ -100,7 +100,7 @@ def draw_price(result: ReplayResult, slot: int) -> go.Figure:
     starts = compute_buckets(len(bars), BUCKETS_MAX)
     lasts = np.append(starts[1:], len(bars)) - 1
     ts_close_ns = bars["ts_open_ns"][lasts] + result.interval_ns
-    dates, close_px = _dates(ts_close_ns), bars["close_px"][lasts]
+    dates, close_px = format_dates(ts_close_ns), bars["close_px"][lasts]
     range_line: dict[str, Any] = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
     figure.add_scatter(x=dates, y=np.maximum.reduceat(bars["high_px"], starts), **range_line)
     low_px = np.minimum.reduceat(bars["low_px"], starts)
@@ -116,11 +116,11 @@ def draw_price(result: ReplayResult, slot: int) -> go.Figure:
     if result.stops_px is not None and np.any(result.stops_px[slot]):
         times_ns, stops_px = compute_stop_line(ts_close_ns, result.stops_px[slot][lasts])
         line = {"color": STOP, "width": 1.2}
-        figure.add_scatter(x=_dates(times_ns), y=stops_px, name="stop", mode="lines", line=line, hoverinfo="skip")
+        figure.add_scatter(x=format_dates(times_ns), y=stops_px, name="stop", mode="lines", line=line, hoverinfo="skip")
     _add_trades(figure, pick_trades(result.trades, slot))
     figure.update_yaxes(title_text="px [quote]", tickformat=",.6~g")
     figure.update_xaxes(range=_period(result))
-    return _style(figure, height=430, hovermode="closest")
+    return style_figure(figure, height=430, hovermode="closest")
 
 
 def pick_trades(trades: RecordArray, slot: int) -> RecordArray:
@@ -150,7 +150,7 @@ def draw_distribution(trades: RecordArray) -> go.Figure:
     figure.add_vline(x=float(pnl_quote.mean()), line={"color": INK, "width": 1, "dash": "dot"})
     figure.update_xaxes(title_text="net profit of a trade [quote]; dotted: mean")
     figure.update_yaxes(title_text="trades", dtick=1 if counts.max() <= 5 else None)
-    return _style(figure, height=300)
+    return style_figure(figure, height=300)
 
 
 def draw_exposure(result: ReplayResult) -> go.Figure:
@@ -161,7 +161,7 @@ def draw_exposure(result: ReplayResult) -> go.Figure:
     for name, values, color in (("net", net, ACCENT), ("gross", gross, MUTED))[: 1 + (len(result.bars) > 1)]:
         kept = compute_extremes(values, BUCKETS_MAX)
         figure.add_scatter(
-            x=_dates(ts_close_ns[kept]),
+            x=format_dates(ts_close_ns[kept]),
             y=values[kept],
             name=name,
             mode="lines",
@@ -173,7 +173,7 @@ def draw_exposure(result: ReplayResult) -> go.Figure:
     figure.update_yaxes(title_text="notional / equity")
     figure.update_xaxes(range=_period(result))
     figure.update_layout(showlegend=len(result.bars) > 1)
-    return _style(figure, height=300, hovermode="x unified")
+    return style_figure(figure, height=300, hovermode="x unified")
 
 
 def compute_exposures_frac(result: ReplayResult) -> tuple[FloatArray, FloatArray]:
@@ -209,7 +209,7 @@ def draw_denials(denials: IntArray) -> go.Figure:
     )
     figure.update_xaxes(title_text="denied entries", rangemode="tozero")
     figure.update_yaxes(showgrid=False, automargin=True)
-    return _style(figure, height=300)
+    return style_figure(figure, height=300)
 
 
 def _add_trades(figure: go.Figure, trades: RecordArray) -> None:
@@ -219,7 +219,7 @@ def _add_trades(figure: go.Figure, trades: RecordArray) -> None:
     # Entry to exit as one line per outcome: a gap (None) after each pair.
     for is_win, color, name in ((True, GAIN, "held at a profit"), (False, LOSS, "held at a loss")):
         own = trades[(trades["pnl_quote"] > 0) == is_win]
-        ends = zip(_dates(own["ts_entry_ns"]), _dates(own["ts_exit_ns"]), strict=True)
+        ends = zip(format_dates(own["ts_entry_ns"]), format_dates(own["ts_exit_ns"]), strict=True)
         dates = [date for entry, leave in ends for date in (entry, leave, None)]
         px = np.column_stack([own["entry_px"], own["exit_px"], np.full(len(own), np.nan)]).ravel()
         line = {"color": color, "width": 1, "dash": "dot"}
@@ -229,7 +229,7 @@ def _add_trades(figure: go.Figure, trades: RecordArray) -> None:
         if len(own):
             marker = {"symbol": symbol, "size": size, "color": ACCENT, "line": {"width": 0.5, "color": "white"}}
             figure.add_scatter(
-                x=_dates(own["ts_entry_ns"]),
+                x=format_dates(own["ts_entry_ns"]),
                 y=own["entry_px"],
                 name=name,
                 mode="markers",
@@ -238,7 +238,7 @@ def _add_trades(figure: go.Figure, trades: RecordArray) -> None:
             )
     colors = np.where(trades["pnl_quote"] > 0, GAIN, LOSS)
     figure.add_scatter(
-        x=_dates(trades["ts_exit_ns"]),
+        x=format_dates(trades["ts_exit_ns"]),
         y=trades["exit_px"],
         name="exit",
         mode="markers",
@@ -258,11 +258,11 @@ def _add_trades(figure: go.Figure, trades: RecordArray) -> None:
 
 def _period(result: ReplayResult) -> list[str]:
     ts_open_ns = result.bars[0]["ts_open_ns"]
-    return _dates(np.array([ts_open_ns[0], ts_open_ns[-1] + result.interval_ns]))
+    return format_dates(np.array([ts_open_ns[0], ts_open_ns[-1] + result.interval_ns]))
 
 
-def _dates(ts_ns: IntArray) -> list[str]:
-    # Text, because plotly.js takes bare numbers for the reader's local time.
+def format_dates(ts_ns: IntArray) -> list[str]:
+    """Return times as text, because plotly.js takes bare numbers for the reader's local time."""
     dates: list[str] = np.datetime_as_string(ts_ns.astype("datetime64[ns]"), unit="m").tolist()
     return dates
 
@@ -271,7 +271,8 @@ def _words(name: str) -> str:
     return name.replace("_", " ").lower()
 
 
-def _style(figure: go.Figure, **layout: Any) -> go.Figure:
+def style_figure(figure: go.Figure, **layout: Any) -> go.Figure:
+    """Return the figure in the look of all pages."""
     figure.update_layout(
         template="none",
         font={"family": FONT, "size": 12, "color": INK},
