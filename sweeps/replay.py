@@ -49,6 +49,7 @@ from risk.exit_tracking import decide_forced_exit
 from risk.holding import HOLDING_FLAT, get_position
 from risk.limits import Limits
 from risk.stops import StopState, apply_trailing
+from risk.verdict import is_unworthy
 from strategies.catalog import decide, observe_all
 from sweeps.metrics import (
     TRADE_SUMS_NEW,
@@ -62,14 +63,19 @@ from sweeps.metrics import (
 )
 from sweeps.records import ReplayResult, value_open_holding
 from sweeps.tape import (
+    OUTCOMES_NONE,
     TRACE_DECISION,
     TRACE_FILL,
     TRACE_FUNDING,
     TRACE_STOP_MOVE,
     Clock,
+    Outcomes,
     Tape,
     blank_tape,
+    count_days,
     make_tape,
+    record_day,
+    record_outcome,
     record_trade,
     trace,
 )
@@ -105,6 +111,7 @@ def _fill(
     is_closed, reason, tally = apply_fill_to_desk(desk, slot, qty_lots, fill_px, fee_quote, kind, ts_now_ns)
     if is_closed:
         record_trade(tape, clock, slot, lot_base, tally, ts_now_ns, reason)
+        record_outcome(tape, desk.limits[0].estimate, tally)
 
 
 @njit(cache=True, _nrt=False)
@@ -212,13 +219,31 @@ def _find_wish(features: Array, params: Any, clock: Clock, i: int, i_end: int) -
 
 
 @njit(cache=True, _nrt=False)
+def _skip_denied(desk: Desk, clock: Clock, i: int, i_end: int) -> int:
+    # The first bar from i on, at most i_end, at whose close an entry is not known beforehand to be denied: by a latch,
+    # which only a person releases, or by a verdict. Without a position a denial changes nothing but its count.
+    if not desk.limits[0].enabled:
+        return i
+    if desk.account[0].latch_reason != Reason.OK.value:
+        return i_end
+    ts_now_ns, ts_until_ns = clock.ts_first_ns + (i + 1) * clock.interval_ns, np.iinfo(np.int64).max
+    for slot in range(len(desk.slots)):
+        strategy = desk.strategies[desk.slots[slot].spec.strategy]
+        if strategy.risk.latch_reason == Reason.OK.value:
+            if not is_unworthy(strategy.verdict, ts_now_ns):
+                return i
+            ts_until_ns = min(ts_until_ns, strategy.verdict.ts_until_ns)
+    return max(i, min(i_end, (ts_until_ns - clock.ts_first_ns - 1) // clock.interval_ns))
+
+
+@njit(cache=True, _nrt=False)
 def _run_idle(
     bars: Array, features: Array, params: Any, desk: Desk, tape: Tape, clock: Clock, i: int, i_end: int
 ) -> int:
     # Bars from i on, before i_end, of an account that holds and orders nothing: wishes are all that can happen. Returns
     # the bar after the one that ended this, or i_end.
     while True:
-        i = _find_wish(features, params, clock, i, i_end)
+        i = _find_wish(features, params, clock, _skip_denied(desk, clock, i, i_end), i_end)
         if i >= i_end:
             return i_end
         ts_now_ns = clock.ts_first_ns + (i + 1) * clock.interval_ns
@@ -297,6 +322,7 @@ def run_replay(
             is_marked = True
         if i == i_day_end:
             daily = apply_day_end(daily, equity_quote)
+            record_day(tape, equity_quote)
         if is_kept:
             tape.equity_quote[i] = equity_quote
         for slot in range(len(slots)):
@@ -385,9 +411,10 @@ def replay(
 
 
 class MetricsReplay:
-    """Replays one configuration after another over one market and keeps their metrics only.
+    """Replays one configuration after another over one market and keeps metrics, daily equity and outcomes only.
 
-    Nothing is allocated per run, and the interpreter lock is free during it.
+    Nothing is allocated per run, and the interpreter lock is free during it. Bars in which nothing can happen are
+    skipped, their denials with them: `replay` counts those.
     """
 
     def __init__(self, market: "MarketData", limits: Limits, costs: Costs, equity_start_quote: float) -> None:
@@ -396,7 +423,8 @@ class MetricsReplay:
         self._equity_start_quote = equity_start_quote
         self._clock = Clock(int(market.bars[0, 0]["ts_open_ns"]), market.interval_ns)
         self._desk = make_desk(make_slot_specs(market.instruments, costs, strategies=1), 1, equity_start_quote, limits)
-        self._tape = make_tape(market.bars.shape[0])
+        self.days = count_days(self._clock, market.bars.shape[1])
+        self._tape = make_tape(market.bars.shape[0], days=self.days)
 
     def run(self, params: tuple[Any, ...], features: Array) -> Metrics:
         """Return the metrics of one configuration: those of `replay` and `compute_metrics`, to the bit.
@@ -412,6 +440,12 @@ class MetricsReplay:
         return metrics
 
     @property
-    def denials(self) -> Array:
-        """int64[reasons], counts of the last run."""
-        return self._desk.denials
+    def equity_daily_quote(self) -> Array:
+        """float64[days] of the last run, at the end of each UTC day; written over by the next."""
+        return self._tape.equity_daily_quote
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """The closed trades of the last run in multiples of their risk."""
+        row = self._tape.outcomes[0]
+        return Outcomes(*(row[name].item() for name in OUTCOMES_NONE._fields))

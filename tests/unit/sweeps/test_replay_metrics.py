@@ -8,13 +8,14 @@ import pytest
 from market.catalog import MarketData, make_market
 from market.fills import Costs
 from market.generator import generate_market
+from market.reasons import Reason
 from market.records import NS_PER_DAY, NS_PER_S
 from risk.limits import LIMITS_DEFAULT, LIMITS_NONE, Limits, switch
 from strategies.catalog import observe_all
 from strategies.kernels.momentum_sar import MOMENTUM_SAR_DEFAULT
 from strategies.kernels.signals import SIGNALS_DEFAULT
 from sweeps.metrics import compute_metrics
-from sweeps.records import TRADE_DTYPE
+from sweeps.records import TRADE_DTYPE, ReplayResult
 from sweeps.replay import MetricsReplay, replay
 from sweeps.tape import make_tape
 
@@ -62,7 +63,7 @@ def check_same(market: MarketData, params: Any, limits: Limits) -> None:
     assert np.array(kept.run(params, features)).tobytes() == expected
     kept.run(params._replace(stop_atr=1.0), features)
     assert np.array(kept.run(params, features)).tobytes() == expected
-    assert kept.denials.tolist() == whole.denials.tolist()
+    assert kept.equity_daily_quote.tobytes() == _find_day_ends(whole).tobytes()
 
 
 def test_more_trades_than_room_are_replayed_again_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,3 +94,17 @@ def test_a_tape_for_sums_holds_no_rows() -> None:
     assert [len(array) for array in (tape.trades, tape.trace, tape.equity_quote)] == [0, 0, 0]
     assert tape.position_lots.shape == tape.stops_px.shape == (2, 0)
     assert tape.trades.dtype == TRADE_DTYPE
+
+
+def _find_day_ends(whole: ReplayResult) -> np.ndarray[Any, Any]:
+    days = whole.bars[0]["ts_open_ns"] // NS_PER_DAY
+    return whole.equity_quote[np.flatnonzero(np.append(days[1:] != days[:-1], True))]
+
+
+def test_a_strategy_without_an_edge_and_a_latched_account_are_passed_over_without_a_difference() -> None:
+    market = generate_market(2, ["BTC-PERP.BINANCE", "ETH-PERP.BINANCE"], 35_040)
+    daily_loss = LIMITS_DEFAULT._replace(daily_loss=LIMITS_DEFAULT.daily_loss._replace(loss_frac_max=0.01))
+    for limits, reason in ((LIMITS_DEFAULT, Reason.REWARD_TO_RISK), (daily_loss, Reason.DAILY_LOSS)):
+        whole, _ = replay(market, FAST, limits, COSTS, CASH_QUOTE)
+        assert whole.denials[reason] > 1000
+        check_same(market, FAST, limits)
