@@ -18,6 +18,7 @@ class StrategyPlan:
     name: str
     params: tuple[Any, ...]
     prior: Prior | None = None  # that of its promotion; None: not promoted, the limits' holds
+    promotion_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

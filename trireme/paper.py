@@ -3,7 +3,7 @@
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,13 @@ from risk.limits import check_limits_for_orders
 from strategies.catalog import parse_params
 from sweeps.export import metrics_json
 from sweeps.metrics import Metrics, compute_metrics
+from sweeps.promotion.record import Promotion, PromotionRefusedError
 from sweeps.records import ReplayResult
 from sweeps.report import write_report
 from trireme.house import PaperHouse, Status
 from trireme.live_view import show_live
 from trireme.periods import format_ts_ms, parse_ts_ms
+from trireme.promoted import check_fit, check_promoted, choose_strategies, make_promoted_plan
 from trireme.reporting import make_details
 from trireme.session_result import read_session
 from trireme.settings import HeraldSettings, Settings, StrategySettings, SupervisorSettings, read_settings
@@ -44,11 +46,24 @@ class PaperOutcome:
     is_complete: bool
 
 
-def make_plan(settings: Settings, strategies: tuple[StrategySettings, ...], market: MarketData) -> Plan:
-    """Return the plan of an account. Raises ValueError on unknown parameters, or limits unfit for sending orders."""
+def make_plan(
+    settings: Settings,
+    strategies: tuple[StrategySettings, ...],
+    market: MarketData,
+    promotions: Mapping[str, Promotion] | None = None,
+) -> Plan:
+    """Return the plan of an account; a strategy that `promotions` has by name runs as its record says.
+
+    Raises ValueError on unknown parameters, or limits unfit for sending orders; PromotionRefusedError where a record
+    does not fit.
+    """
     check_limits_for_orders(settings.limits)
+    promotions = promotions or {}
+    check_fit(promotions.values(), settings, market)
     plans = tuple(
-        StrategyPlan(part.name, parse_params(part.name, {key: str(value) for key, value in part.params.items()}))
+        make_promoted_plan(promotions[part.name])
+        if part.name in promotions
+        else StrategyPlan(part.name, parse_params(part.name, {key: str(value) for key, value in part.params.items()}))
         for part in strategies
     )
     return Plan(
@@ -89,7 +104,7 @@ def run_paper(
     house = PaperHouse(session, plan, source, directory, speed, herald, supervisor)
     is_complete = False
     try:
-        house.start(directory.name, f"data {market.sha256}")
+        house.start(directory.name, "; ".join((f"data {market.sha256}", *describe_promotions(plan))))
         try:
             with _interruptible():
                 house.wait_done(on_status=on_status)
@@ -110,6 +125,16 @@ def run_paper(
     write_report(report, result, metrics, f"Paper session: {names}", details, inline=False)
     seconds = time.monotonic() - started_s
     return PaperOutcome(result, metrics, status, summary, report, directory / "ledger", seconds, is_complete)
+
+
+def describe_promotions(plan: Plan) -> list[str]:
+    """Return a line for each strategy: by which record it runs, and what that makes Kelly believe."""
+    lines = []
+    for part, prior in zip(plan.strategies, plan.list_priors(), strict=True):
+        record = f"promoted by {part.promotion_id}" if part.promotion_id else "not promoted"
+        believed = f"prior of {prior.weight_trades:.1f} trades" if prior.weight_trades > 0.0 else "no prior"
+        lines.append(f"{part.name} {record}, {believed}")
+    return lines
 
 
 @contextmanager
@@ -169,6 +194,10 @@ def _choose_instruments(settings: Settings, catalog: Path) -> tuple[str, ...]:
 
 @click.command()
 @click.option("--strategy", "names", multiple=True, help="A strategy; repeatable. Default: those of the settings.")
+@click.option(
+    "--promotion", "records", multiple=True, type=click.Path(path_type=Path), help="A promotion record; repeatable."
+)
+@click.option("--unpromoted", is_flag=True, help="Run strategies without a record too: no prior, sized at the floor.")
 @click.option("--instrument", "instruments", multiple=True, help="An instrument; repeatable. Default: the settings'.")
 @click.option("--catalog", type=click.Path(path_type=Path), help="Real bars from there instead of a generated market.")
 @click.option("--from", "ts_from", help="With --catalog: first bar's opening, UTC.")
@@ -184,6 +213,8 @@ def _choose_instruments(settings: Settings, catalog: Path) -> tuple[str, ...]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def paper(
     names: tuple[str, ...],
+    records: tuple[Path, ...],
+    unpromoted: bool,
     instruments: tuple[str, ...],
     catalog: Path | None,
     ts_from: str | None,
@@ -198,17 +229,29 @@ def paper(
 ) -> int:
     """Trade on the embedded venue with the live actors: the same machines, journal and risk as with real money.
 
+    A strategy runs by a promotion record (`trireme sweep promote`), given here or in the settings: with the parameters
+    that were tested, under the limits and on the instruments they were tested with. Exit code 3 where there is none, or
+    one that does not fit.
+
     Ctrl-C ends the session in order, with its summary. Exit code 4 if it ended before its last bar.
     """
-    from trireme.main import EXIT_PARTLY
+    from trireme.main import EXIT_PARTLY, EXIT_REFUSED
 
     settings = read_settings(config)
     source = make_source(settings, catalog, instruments, bars, seed, ts_from, ts_to)
-    market = source.load()
-    strategies = tuple(StrategySettings(name) for name in names) or settings.strategies
-    plan = make_plan(settings, strategies, market)
+    try:
+        strategies, promotions = choose_strategies(settings, names, records)
+        if not unpromoted:
+            check_promoted(strategies, promotions)
+        market = source.load()
+        plan = make_plan(settings, strategies, market, promotions)
+    except PromotionRefusedError as error:
+        for reason in error.reasons:
+            click.echo(f"refused: {reason}", err=True)
+        return EXIT_REFUSED
     directory = make_run_directory(out, "paper")
-    click.echo("starting Ray", err=True)
+    for line in (*describe_promotions(plan), "starting Ray"):
+        click.echo(line, err=True)
     with start_session(settings, dashboard) as session, show_live() as view:
         if session.dashboard_url:
             click.echo(f"dashboard: {session.dashboard_url}  token: {session.auth_token}", err=True)

@@ -28,10 +28,11 @@ class CostSettings:
 
 @dataclass(frozen=True)
 class StrategySettings:
-    """One strategy; parameters that are not named keep the catalog's defaults."""
+    """One strategy, with the parameters of its promotion record; or with these, and the catalog's for the others."""
 
     name: str
     params: dict[str, float] = setting({})  # noqa: RUF009
+    promotion: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def read_settings(path: Path | None = None) -> Settings:
         limits = _read_limits(mapping)
     herald = _read_herald(mapping) if "herald" in mapping else HeraldSettings()
     loaded = load_section(_without(mapping, "limits", "herald"), _File)
+    _check_strategies(loaded.strategies, mapping)
     costs = Costs(loaded.costs.fee_taker_bps, loaded.costs.fee_maker_bps, loaded.costs.slippage_bps)
     return Settings(
         loaded.equity_start_quote,
@@ -150,6 +152,16 @@ def read_settings(path: Path | None = None) -> Settings:
         herald,
         loaded.supervisor,
     )
+
+
+def _check_strategies(strategies: tuple[StrategySettings, ...], mapping: dict[str, Any]) -> None:
+    names = [part.name for part in strategies]
+    for index, part in enumerate(strategies):
+        where = getattr(mapping["strategies"][index], "where", "settings") if "strategies" in mapping else "settings"
+        if part.name in names[:index]:
+            raise ValueError(f"{where}: strategy {part.name} is listed twice: an account runs it once")
+        if part.params and part.promotion is not None:
+            raise ValueError(f"{where}: strategy {part.name} has params and a promotion, which has its own: keep one")
 
 
 def _without(mapping: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from actors.herald.machine import Route
 from actors.messages import Severity
 from cluster.config import read_yaml
 from risk.limits import LIMITS_DEFAULT
-from trireme.settings import _File, _HeraldKeys, read_settings
+from trireme.settings import StrategySettings, _File, _HeraldKeys, read_settings
 
 SHIPPED = Path(__file__).parents[3] / "trireme.yaml"
 
@@ -89,6 +89,14 @@ def test_the_shipped_file_has_every_key_and_no_other() -> None:
             "t.yaml:3: herald.routes[0].severity_min",
         ),
         ("herald:\n  channels:\n    ops: {kind: pigeon}", "t.yaml:3: channel ops, kind: 'pigeon' is none of discord"),
+        (
+            "strategies:\n  - {name: scalper, params: {stop_atr: 5}, promotion: a.json}",
+            "t.yaml:2: strategy scalper has params and a promotion, which has its own: keep one",
+        ),
+        (
+            "strategies:\n  - name: scalper\n  - {name: scalper}",
+            "t.yaml:3: strategy scalper is listed twice: an account runs it once",
+        ),
         ("costs:\n  slippage_bps: 1\n  slippage_bps: 2", "t.yaml:3: key 'slippage_bps' is given twice"),
     ],
 )
@@ -138,3 +146,8 @@ def test_channels_without_routes_hear_of_whatever_is_wrong(tmp_path: Path) -> No
 def test_the_supervisor_speaks_seconds_in_the_file_and_nanoseconds_inside(tmp_path: Path) -> None:
     policy = read_settings(write(tmp_path, "supervisor: {suspect_s: 2.5, failures_max: 3}")).supervisor.make_policy()
     assert (policy.suspect_max_ns, policy.failures_max, policy.backoff_ns) == (2_500_000_000, 3, 1_000_000_000)
+
+
+def test_a_promoted_strategy_has_no_parameters_of_its_own(tmp_path: Path) -> None:
+    text = "strategies:\n  - name: scalper\n    promotion: a.json\n"
+    assert read_settings(write(tmp_path, text)).strategies == (StrategySettings("scalper", {}, Path("a.json")),)
