@@ -1,14 +1,17 @@
 """A sweep on Ray Tune: a trial is a chunk of configurations, evaluated where a node wears the role `fast_compute`.
 
-The market and the features of each distinct `slow_key` lie in Ray's object store, once per node, and are read without a
-copy. A trial's actor is reused for the next chunk. Every chunk writes its rows to `chunks/<number>.parquet`, beside and
-then renamed, so a chunk is there whole or not at all; only counts travel back.
+One Tune run carries all rounds, so that workers start once; a searcher of ours hands Tune the next chunk whenever it
+asks for a trial (`rounds.Schedule` says which), and the actor of a trial is reused for the next. The market, and the
+features of each distinct `slow_key` of a grid, lie in Ray's object store, once per node, and are read without a copy.
+A worker hands its rows to the clerk, an actor on the node of the driver, which writes them: nodes share no disk. Only
+counts travel through Tune. A chunk whose worker dies is given out again.
 
 The one module outside `cluster/` that knows Ray. Kernels are imported inside functions: a worker finds out where they
 are cached on disk before numba is imported.
 """
 
 import contextlib
+import itertools
 import logging
 import math
 import os
@@ -16,32 +19,34 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.session import LABEL_WORN
 from cluster.spawn import check_role
 from market.kernel_cache import set_kernel_cache
 
 if TYPE_CHECKING:
-    from market.catalog import MarketData
-    from market.fills import Costs
-    from risk.limits import Limits
-    from sweeps.chunks import SweepSpec, Work
+    from sweeps.chunks import Work
     from sweeps.records import RecordArray
+    from sweeps.rounds import Piece, Progress, RoundWork, Schedule
+    from sweeps.search.space import SearchSpace
+    from sweeps.spec import SweepSpec
+    from sweeps.store import ChunkRows, SweepStore
+    from sweeps.summary import RoundSummary
 
 ROLE = "fast_compute"
-FEATURES_SHARED_BYTES_MAX = 64_000_000  # of the object store; chunks observe the rest themselves
+FEATURES_SHARED_FRAC_MAX = 0.4  # of the object store; chunks observe the rest themselves
 WARM_UP_BARS = 512
+DEATHS_MAX = 3  # of the workers that tried one chunk
 RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no files per trial
-    "TUNE_GLOBAL_CHECKPOINT_S": "120",
+    "TUNE_GLOBAL_CHECKPOINT_S": "100000",  # a resume reads the chunks, not Tune's record
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is the caller's
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -49,140 +54,230 @@ RAY_SETTINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a sweep is."""
+def run_rounds(
+    spec: "SweepSpec", work: "Work", store: "SweepStore", on_progress: Callable[["Progress"], None]
+) -> "list[RoundSummary]":
+    """Evaluate what is left of every round on the Ray session that this process is connected to.
 
-    configs_done: int
-    configs: int
-    passed: int
-    seconds: float
+    on_progress: called here, when a round begins and after each chunk.
 
-    @property
-    def configs_per_s(self) -> float:
-        """Configurations per second since the first chunk was given out."""
-        return self.configs_done / self.seconds if self.seconds > 0.0 else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class SweepResult:
-    """Every configuration tried, in order, and what became of the constraints."""
-
-    table: pa.Table  # config, parameters, metrics, is_passed
-    passed: int
-    failures: dict[str, int]  # constraint -> configurations that fail it; one may fail several
-    best: dict[str, Any] | None  # the row of greatest Sharpe that passes, the first of equals; None: nothing passes
-    seconds: float
-    out_dir: Path
-
-    @property
-    def configs(self) -> int:
-        """Configurations tried."""
-        return int(self.table.num_rows)
-
-    @property
-    def pass_rate_frac(self) -> float:
-        """Share of the configurations that pass [0..1]."""
-        return self.passed / self.configs
-
-
-def run_sweep(
-    spec: "SweepSpec",
-    market: "MarketData",
-    limits: "Limits",
-    costs: "Costs",
-    equity_start_quote: float,
-    out_dir: Path,
-    on_progress: Callable[[Progress], None],
-) -> SweepResult:
-    """Evaluate every configuration of the space on the Ray session that this process is connected to.
-
-    out_dir: gets `chunks/` (the rows) and `tune/` (Ray Tune's own record); must hold no chunks yet.
-    on_progress: called here, once before the first chunk and after each.
-
-    Raises ValueError for bad input and where no node wears the role fast_compute; when a chunk fails, ValueError (its
-    data are bad) or RuntimeError (its worker died) naming it: chunks finished by then stay on disk.
+    Raises ValueError for bad input and where no node wears the role fast_compute; OSError where rows cannot be written,
+    RuntimeError where workers keep dying. Finished chunks stay on disk, and a later call goes on from there.
     """
-    from sweeps.chunks import choose_chunk_configs, list_chunks, make_work
+    from sweeps.rounds import Schedule
 
-    work = make_work(spec, market, limits, costs, equity_start_quote)
-    chunks_dir = _make_chunks_dir(out_dir)
     check_role(ROLE)
-    seconds_per_config = _measure(work)
-    configs, workers = len(spec.space), _count_workers()
-    chunk_configs = spec.chunk_configs or choose_chunk_configs(configs, seconds_per_config, workers)
-    chunks = list_chunks(configs, chunk_configs)
-    shared = ray.put(_Shared(work, chunk_configs, str(chunks_dir), _share_features(work)))
-    started_s = time.monotonic()
-    watch = _Watch(on_progress, configs, started_s)
-    on_progress(Progress(0, configs, 0, 0.0))
+    schedule = Schedule(spec, work, store, _count_workers(), _measure(work, spec.space))
+    if schedule.current is None:
+        return schedule.summaries
+    home = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    clerk = ray.remote(Clerk).options(num_cpus=0, scheduling_strategy=home).remote(str(store.directory))
+    searcher = ChunkSearcher(schedule, work, clerk, on_progress)
+    try:
+        _fit(searcher, ray.put(work), clerk, store.directory)
+    finally:
+        ray.kill(clerk)
+    if searcher.failure is not None:
+        raise searcher.failure
+    return schedule.summaries
+
+
+def _fit(searcher: "ChunkSearcher", work: Any, clerk: Any, directory: Path) -> None:
     with _environment(RAY_SETTINGS), _silenced("ray.tune"):
         tuner = tune.Tuner(
-            tune.with_parameters(ChunkTrial, shared=[shared]),
-            param_space={"chunk": tune.grid_search(list(range(len(chunks))))},
+            tune.with_parameters(ChunkTrial, shared=[work, clerk]),
             tune_config=tune.TuneConfig(
-                reuse_actors=True, trial_name_creator=_name_trial, trial_dirname_creator=_name_trial
+                search_alg=searcher,
+                num_samples=-1,
+                reuse_actors=True,
+                trial_name_creator=_name_trial,
+                trial_dirname_creator=_name_trial,
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=str(out_dir.resolve()),
+                storage_path=str(directory),
                 verbose=0,
-                callbacks=[watch],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(fail_fast=True),
+                failure_config=tune.FailureConfig(max_failures=DEATHS_MAX - 1),
             ),
         )
         tuner.fit()
-    if watch.failed:
-        _raise_failure(watch.failed[0], chunks)
-    return _gather(spec, chunks_dir, chunks, time.monotonic() - started_s, out_dir)
+
+
+class ChunkSearcher(Searcher):  # type: ignore[misc]
+    """What Tune tries next: the schedule's next chunk. A failure ends the search; chunks under way are waited for."""
+
+    def __init__(
+        self, schedule: "Schedule", work: "Work", clerk: Any, on_progress: Callable[["Progress"], None]
+    ) -> None:
+        super().__init__()
+        self.failure: Exception | None = None
+        self._schedule, self._work, self._clerk, self._on_progress = schedule, work, clerk, on_progress
+        self._under_way: dict[str, Piece] = {}
+        self._open_round()
+
+    def _open_round(self) -> None:
+        current = self._schedule.current
+        if current is None:
+            return
+        reference = ray.put(_SharedRound(current.work, _share_features(self._work, current.work)))
+        ray.get(self._clerk.open_round.remote(current.number, current.part.name, [reference]))
+        self._tally = _Tally(current)
+        self._on_progress(self._tally.progress)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next chunk; None: not now."""
+        if self.failure is not None or self._schedule.current is None:
+            return str(Searcher.FINISHED)
+        piece = self._schedule.next_piece()
+        if piece is None:
+            return None if self._under_way else str(Searcher.FINISHED)
+        self._under_way[trial_id] = piece
+        return {"piece": piece}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Note that a chunk is finished, or why it is not."""
+        piece = self._under_way.pop(trial_id, None)
+        if piece is None:
+            return
+        failure = RuntimeError("its worker died, again and again") if error or not result else result["failure"]
+        if failure is not None:
+            self.failure = self.failure or _explain(piece, failure)
+            return
+        assert result is not None
+        self._tally.add(result["configs"], result["passed"])
+        self._on_progress(self._tally.progress)
+        try:
+            if self._schedule.finish_piece(piece) and self.failure is None:
+                self._open_round()
+        except (OSError, ValueError) as error_after:
+            self.failure = error_after
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what is finished lies on disk."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: what is finished lies on disk."""
+
+
+def _explain(piece: "Piece", failure: Exception) -> Exception:
+    if isinstance(failure, OSError):
+        return failure
+    kind = ValueError if isinstance(failure, ValueError) else RuntimeError
+    line = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
+    return kind(f"round {piece.round_number}, chunk {piece.chunk} failed: {line}")
+
+
+class _Tally:
+    # Counts of the round under way.
+    def __init__(self, current: Any) -> None:
+        from sweeps.rounds import count_finished
+
+        self._current = current
+        self._started_s = time.monotonic()
+        self._before, self._passed = count_finished(current)
+        self._done = self._before
+
+    def add(self, configs: int, passed: int) -> None:
+        self._done += configs
+        self._passed += passed
+
+    @property
+    def progress(self) -> "Progress":
+        from sweeps.rounds import Progress
+
+        current, seconds = self._current, time.monotonic() - self._started_s
+        return Progress(
+            current.part.name,
+            current.number,
+            current.rounds,
+            self._done,
+            current.work.configs,
+            self._passed,
+            seconds,
+            self._done - self._before,
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Shared:
-    # What every trial reads from the object store.
-    work: "Work"
-    chunk_configs: int
-    chunks_dir: str
+class _SharedRound:
+    # What every trial of a round reads from the object store.
+    work: "RoundWork"
     features: dict[tuple[Any, ...], Any]  # slow_key -> reference
 
 
-class ChunkTrial(tune.Trainable):  # type: ignore[misc]
-    """One chunk after another: its number is all that a trial's configuration holds."""
+class Clerk:
+    """Knows the rounds and writes the chunks, where the sweep's directory is."""
 
-    _chunk = -1
+    def __init__(self, directory: str) -> None:
+        self._directory = Path(directory)
+        self._rounds: dict[int, tuple[str, list[Any]]] = {}
+
+    def open_round(self, number: int, name: str, shared: list[Any]) -> None:
+        """Take note of a round."""
+        self._rounds = {number: (name, shared)}
+
+    def get_round(self, number: int) -> list[Any]:
+        """Return the reference of a round's `_SharedRound`, in a list."""
+        return self._rounds[number][1]
+
+    def write_chunk(self, number: int, chunk: int, rows: "ChunkRows") -> OSError | None:
+        """Write the rows of a chunk, or return why not."""
+        from sweeps.store import SweepStore
+
+        try:
+            SweepStore(self._directory).get_round(number, self._rounds[number][0]).write_chunk(chunk, rows)
+        except OSError as error:
+            return error
+        return None
+
+
+class ChunkTrial(tune.Trainable):  # type: ignore[misc]
+    """One chunk after another."""
+
+    _piece: "Piece | None" = None
 
     def __repr__(self) -> str:
-        return f"ChunkTrial(chunk {self._chunk})"
+        return f"ChunkTrial({self._piece})"
 
     def setup(self, config: dict[str, Any], shared: list[Any]) -> None:
         """Read what is shared, in place."""
         set_kernel_cache()  # before unpickling imports the first kernel
-        self._shared: _Shared = ray.get(shared[0])
-        self._chunk = int(config["chunk"])
+        work, self._clerk = shared
+        self._work: Work = ray.get(work)
+        self._piece = config["piece"]
+        self._round: tuple[int, _SharedRound | None] = (0, None)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next chunk."""
-        self._chunk = int(new_config["chunk"])
+        self._piece = new_config["piece"]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Evaluate the chunk, write its rows, return the counts."""
-        from sweeps.chunks import evaluate_chunk, list_chunks
-
-        shared = self._shared
-        chunk = list_chunks(len(shared.work.spec.space), shared.chunk_configs)[self._chunk]
-        table = evaluate_chunk(shared.work, chunk, self._get_features)
-        write_chunk(get_chunk_path(Path(shared.chunks_dir), self._chunk), table)
-        return {"done": True, "configs": len(chunk), "passed": pc.sum(table["is_passed"]).as_py()}
+        """Evaluate the chunk, hand in its rows, return the counts, or the failure that another try would meet again."""
+        piece = self._piece
+        assert piece is not None
+        if self._round[0] != piece.round_number:
+            (reference,) = ray.get(self._clerk.get_round.remote(piece.round_number))
+            self._round = piece.round_number, ray.get(reference)
+        shared = self._round[1]
+        assert shared is not None
+        try:
+            rows, configs, passed = shared.work.evaluate(self._work, piece, self._get_features)
+        except ValueError as error:
+            return {"done": True, "configs": 0, "passed": 0, "failure": error}
+        failure = ray.get(self._clerk.write_chunk.remote(piece.round_number, piece.chunk, rows))
+        return {"done": True, "configs": configs, "passed": passed, "failure": failure}
 
     def _get_features(self, params: Any) -> "RecordArray":
         from strategies.catalog import slow_key
         from sweeps.chunks import observe_market
 
-        reference = self._shared.features.get(slow_key(params))
+        shared = self._round[1]
+        assert shared is not None
+        reference = shared.features.get(slow_key(params))
         if reference is None:
-            return observe_market(self._shared.work.market, params)
+            return observe_market(self._work.market, params)
         features: RecordArray = ray.get(reference)
         return features
 
@@ -192,50 +287,9 @@ class ChunkTrial(tune.Trainable):  # type: ignore[misc]
         return tune.PlacementGroupFactory([{"CPU": 1}], bundle_label_selector=[{ROLE: LABEL_WORN}])
 
 
-class _Watch(tune.Callback):  # type: ignore[misc]
-    def __init__(self, on_progress: Callable[[Progress], None], configs: int, started_s: float) -> None:
-        self._on_progress, self._configs, self._started_s = on_progress, configs, started_s
-        self._done = self._passed = 0
-        self.failed: list[Trial] = []
-
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._done += trial.last_result["configs"]
-        self._passed += trial.last_result["passed"]
-        seconds = time.monotonic() - self._started_s
-        self._on_progress(Progress(self._done, self._configs, self._passed, seconds))
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.failed.append(trial)
-
-
-def get_chunk_path(chunks_dir: Path, chunk: int) -> Path:
-    """Return where the rows of a chunk lie."""
-    return chunks_dir / f"{chunk:07d}.parquet"
-
-
-def write_chunk(path: Path, table: pa.Table) -> None:
-    """Write the rows of a chunk beside `path`, flush, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            pq.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _make_chunks_dir(out_dir: Path) -> Path:
-    chunks_dir = out_dir.resolve() / "chunks"
-    chunks_dir.mkdir(parents=True, exist_ok=True)
-    if any(chunks_dir.iterdir()):
-        raise ValueError(f"{chunks_dir} holds the rows of another sweep: choose another directory")
-    return chunks_dir
-
-
 def _name_trial(trial: Trial) -> str:
-    return f"chunk-{trial.config['chunk']:07d}"
+    piece = trial.config["piece"]
+    return f"round-{piece.round_number}-chunk-{piece.chunk:07d}"
 
 
 def _count_workers() -> int:
@@ -243,23 +297,34 @@ def _count_workers() -> int:
     return max(1, math.floor(sum(node["Resources"].get("CPU", 0.0) for node in nodes)))
 
 
-def _measure(work: "Work") -> float:
+def _measure(work: "Work", space: "SearchSpace") -> float:
     # Compiles the replay here, once, before workers ask the disk cache for it; seconds that one configuration takes.
+    import numpy as np
+
     from sweeps.chunks import evaluate_chunk, shorten
 
-    evaluate_chunk(shorten(work, WARM_UP_BARS), range(1))
+    row = np.array([[axis.from_unit(0.5).item() for axis in space.axes]])
+    evaluate_chunk(shorten(work, WARM_UP_BARS), space, np.zeros(1, np.int64), row)
     started_s = time.perf_counter()
-    evaluate_chunk(work, range(1))
+    evaluate_chunk(work, space, np.zeros(1, np.int64), row)
     return time.perf_counter() - started_s
 
 
-def _share_features(work: "Work") -> dict[tuple[Any, ...], Any]:
-    from strategies.catalog import slow_key
+def _share_features(work: "Work", round_work: "RoundWork") -> dict[tuple[Any, ...], Any]:
+    # Only a grid tries the same slow parameters in more than one chunk.
+    from strategies.catalog import get_idea, slow_key
     from sweeps.chunks import observe_market
 
+    candidates, space = round_work.candidates, round_work.space
+    if candidates is None or candidates.sampler != "grid":
+        return {}
+    room_bytes = FEATURES_SHARED_FRAC_MAX * ray.cluster_resources().get("object_store_memory", 0.0)
+    slow = get_idea(space.base).slow
     shared: dict[tuple[Any, ...], Any] = {}
-    room_bytes = FEATURES_SHARED_BYTES_MAX
-    for params in work.spec.space.list_slow():
+    for row in itertools.product(
+        *(axis.list_values() if axis.key in slow else axis.list_values()[:1] for axis in space.axes)
+    ):
+        params = space.make_params(row)
         features = observe_market(work.market, params)
         if (room_bytes := room_bytes - features.nbytes) < 0:
             break
@@ -291,25 +356,3 @@ def _silenced(logger_name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def _raise_failure(trial: Trial, chunks: list[range]) -> NoReturn:
-    chunk, error = trial.config["chunk"], trial.get_pickled_error()
-    # A worker that dies between two chunks leaves no error to read.
-    cause = getattr(error, "cause", None) or error or RuntimeError("its worker died and left no error")
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    kind = ValueError if isinstance(cause, ValueError) else RuntimeError
-    raise kind(f"chunk {chunk} (configurations {chunks[chunk][0]} to {chunks[chunk][-1]}) failed: {lines[0]}")
-
-
-def _gather(spec: "SweepSpec", chunks_dir: Path, chunks: list[range], seconds: float, out_dir: Path) -> SweepResult:
-    from sweeps.chunks import find_failures
-
-    table = pa.concat_tables(pq.read_table(get_chunk_path(chunks_dir, chunk)) for chunk in range(len(chunks)))
-    columns = {name: table[name].to_numpy() for name in ("trades", "drawdown_frac_max", "sharpe", "win_rate_frac")}
-    failures = {name: int(rows.sum()) for name, rows in find_failures(columns, spec.constraints).items()}
-    passing = table.filter(table["is_passed"])
-    best = None
-    if passing.num_rows:
-        best = passing.slice(int(passing["sharpe"].to_numpy().argmax()), 1).to_pylist()[0]
-    return SweepResult(table, passing.num_rows, failures, best, seconds, out_dir)

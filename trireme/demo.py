@@ -11,10 +11,12 @@ import numpy as np
 from actors.market_feed.source import MarketSource
 from actors.plan import Plan
 from market.catalog import MarketData
-from sweeps.chunks import SweepSpec
+from strategies.catalog import get_idea, parse_params
+from sweeps.case import describe_identity, make_case
 from sweeps.replay import replay
-from sweeps.space import make_grid
-from sweeps.tune import SweepResult, run_sweep
+from sweeps.search.space import Axis, SearchSpace
+from sweeps.spec import DataSource, RoundSpec, SweepSpec
+from sweeps.store import SweepStore
 from trireme.live_view import show_live
 from trireme.paper import (
     PaperOutcome,
@@ -27,33 +29,35 @@ from trireme.paper import (
     start_session,
 )
 from trireme.settings import StrategySettings, read_settings
+from trireme.sweep import SweepOutcome, describe_sweep, run_sweep, show_sweep
 from trireme.sweep_view import show_progress
 
 PAPER_BARS = 1_500
 SWEEP_BARS = 35_040  # a year of 15-minute bars
 
 # Small grids around the defaults; a real sweep has a specification file of its own.
-GRIDS: dict[str, dict[str, list[int | float]]] = {
+GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
     "momentum_sar": {
-        "trend_bars": [48, 96, 192],
-        "entry_bars_max": [4, 16],
-        "trend_atr_min": [0.5, 1.0, 2.0],
-        "stop_atr": [2.0, 3.0, 4.5],
-        "take_profit_atr": [0.0, 4.0],
+        "trend_bars": (48, 96, 192),
+        "entry_bars_max": (4, 16),
+        "trend_atr_min": (0.5, 1.0, 2.0),
+        "stop_atr": (2.0, 3.0, 4.5),
+        "take_profit_atr": (0.0, 4.0),
     },
     "mean_reversion_funding": {
-        "price_bars": [96, 192, 384],
-        "entry_z": [1.5, 2.0, 2.5, 3.0],
-        "funding_z_min": [0.0, 0.5, 1.0],
-        "stop_atr": [3.0, 4.0, 6.0],
+        "price_bars": (96, 192, 384),
+        "entry_z": (1.5, 2.0, 2.5, 3.0),
+        "funding_z_min": (0.0, 0.5, 1.0),
+        "stop_atr": (3.0, 4.0, 6.0),
     },
     "scalper": {
-        "trend_bars": [96, 192, 384],
-        "pullback_atr_min": [0.5, 1.0, 1.5],
-        "stop_atr": [3.0, 4.0, 6.0],
-        "take_profit_atr": [0.4, 0.6, 0.9, 1.4],
+        "trend_bars": (96, 192, 384),
+        "pullback_atr_min": (0.5, 1.0, 1.5),
+        "stop_atr": (3.0, 4.0, 6.0),
+        "take_profit_atr": (0.4, 0.6, 0.9, 1.4),
     },
 }
+ROUNDS = (RoundSpec("coarse"), RoundSpec("refined", "sobol", configs=64, support_frac=0.2))
 
 
 def is_session_tested(outcome: PaperOutcome, plan: Plan, market: MarketData) -> bool:
@@ -66,15 +70,21 @@ def is_session_tested(outcome: PaperOutcome, plan: Plan, market: MarketData) -> 
     )
 
 
-def sweep_strategy(plan: Plan, source: MarketSource, out: Path) -> SweepResult:
-    """Try the strategy's small grid over a year of the same market, on the session that is up."""
+def sweep_strategy(plan: Plan, source: MarketSource, out: Path) -> SweepOutcome:
+    """Sweep the strategy around its defaults over a year of the same market, on the session that is up."""
     market = MarketSource(
         source.instrument_ids, source.catalog, source.ts_from_ms, source.ts_to_ms, source.seed, SWEEP_BARS
     ).load()
     strategy = plan.strategies[0].name
-    spec = SweepSpec(make_grid(strategy, GRIDS[strategy]))
-    with show_progress(len(spec.space)) as on_progress:
-        return run_sweep(spec, market, plan.limits, plan.costs, plan.equity_start_quote, out, on_progress)
+    ranges = get_idea(plan.strategies[0].params).ranges
+    axes = (Axis(key, ranges[key].is_int, ranges[key].is_log, values) for key, values in GRIDS[strategy].items())
+    space = SearchSpace(parse_params(strategy, {}), tuple(axes))
+    spec = SweepSpec(space, DataSource(market.instrument_ids), ROUNDS, name=f"demo of {strategy}")
+    case = make_case(spec, market, plan.limits, plan.costs, plan.equity_start_quote)
+    store = SweepStore(out)
+    store.begin(describe_identity(case), f"# the sweep of `trireme demo`, strategy {strategy}\n")
+    with show_progress() as on_progress:
+        return run_sweep(case, store, on_progress)
 
 
 @click.command()
@@ -130,38 +140,21 @@ def demo(
     return 0 if is_tested else EXIT_FAILED
 
 
-def _describe(outcome: PaperOutcome, swept: SweepResult, is_tested: bool, seconds: float) -> dict[str, Any]:
+def _describe(outcome: PaperOutcome, swept: SweepOutcome, is_tested: bool, seconds: float) -> dict[str, Any]:
     return {
         "paper": describe_outcome(outcome),
         "is_session_equal_to_replay": is_tested,
-        "sweep": {
-            "configs": swept.configs,
-            "passed": swept.passed,
-            "pass_rate_frac": swept.pass_rate_frac,
-            "configs_per_s": round(swept.configs / swept.seconds, 1),
-            "failures": swept.failures,
-            "best": swept.best,
-            "out_dir": str(swept.out_dir),
-        },
+        "sweep": describe_sweep(swept),
         "seconds": round(seconds, 1),
     }
 
 
-def _show(outcome: PaperOutcome, swept: SweepResult, is_tested: bool, seconds: float) -> None:
+def _show(outcome: PaperOutcome, swept: SweepOutcome, is_tested: bool, seconds: float) -> None:
     from rich.console import Console
 
     show_outcome(outcome)
     console = Console()
     verdict = "yes" if is_tested else "NO: what traded is not what was tested"
     console.print(f"session equals the compiled replay, to the bit: {verdict}")
-    console.print(
-        f"sweep: {swept.configs:,} configurations in {swept.seconds:.1f} s, {swept.passed:,} meet every constraint"
-    )
-    failed = ", ".join(f"{name} {count:,}" for name, count in swept.failures.items() if count)
-    if failed:
-        console.print(f"  fail by constraint: {failed}")
-    if swept.best is not None:
-        best = swept.best
-        console.print(f"  best: Sharpe {best['sharpe']:.2f}, {best['trades']:,} trades, configuration {best['config']}")
-    console.print(f"sweep results: {swept.out_dir}", soft_wrap=True)
+    show_sweep(swept)
     console.print(f"all in {seconds:.0f} s")

@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": ("trireme.demo", "demo", "The main job: a paper session on Ray, a sweep and a report, offline."),
     "data": ("trireme.data", "data", "Import, fetch and check market data."),
     "backtest": ("trireme.backtest", "backtest", "Replay one configuration over bars."),
+    "sweep": ("trireme.sweep", "sweep", "Thousands of configurations on Ray Tune, round after round, judged honestly."),
     "paper": ("trireme.paper", "paper", "Trade on the embedded venue with the live actors."),
     "scars": ("trireme.scars", "scars", "What broke once, run again with its guard off and on."),
     "strategies": ("trireme.strategies", "strategies", "The strategies, their parameters and what they believe."),

@@ -1,10 +1,8 @@
 """`trireme paper`: the live actors on the embedded venue."""
 
 import json
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from sweeps.promotion.record import Promotion, PromotionRefusedError
 from sweeps.records import ReplayResult
 from sweeps.report import write_report
 from trireme.house import PaperHouse, Status
+from trireme.interrupts import interruptible
 from trireme.live_view import show_live
 from trireme.periods import format_ts_ms, parse_ts_ms
 from trireme.promoted import check_fit, check_promoted, choose_strategies, make_promoted_plan
@@ -106,7 +105,7 @@ def run_paper(
     try:
         house.start(directory.name, "; ".join((f"data {market.sha256}", *describe_promotions(plan))))
         try:
-            with _interruptible():
+            with interruptible():
                 house.wait_done(on_status=on_status)
                 is_complete = True
         except KeyboardInterrupt:
@@ -135,19 +134,6 @@ def describe_promotions(plan: Plan) -> list[str]:
         believed = f"prior of {prior.weight_trades:.1f} trades" if prior.weight_trades > 0.0 else "no prior"
         lines.append(f"{part.name} {record}, {believed}")
     return lines
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    # SIGTERM ends a session as Ctrl-C does: in order, with its report.
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def make_run_directory(out: Path | None, kind: str) -> Path:

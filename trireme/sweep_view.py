@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from sweeps.tune import Progress
+from sweeps.rounds import Progress
 
 LINE_EVERY_S = 5.0
 
@@ -17,8 +17,8 @@ OnProgress = Callable[[Progress], None]
 
 
 @contextmanager
-def show_progress(total: int) -> Iterator[OnProgress]:
-    """Give what `run_sweep` calls with its progress over `total` configurations."""
+def show_progress() -> Iterator[OnProgress]:
+    """Give what `sweeps.tune.run_rounds` calls with its progress."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines().update
@@ -31,7 +31,7 @@ def show_progress(total: int) -> Iterator[OnProgress]:
         TextColumn("{task.description}"),
     )
     with Bar(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("compiling kernels", total=total)
+        task = bar.add_task("compiling kernels", total=None)
         yield lambda progress: bar.update(
             task, completed=progress.configs_done, total=progress.configs, description=make_headline(progress)
         )
@@ -46,22 +46,23 @@ class _Lines:
     def update(self, progress: Progress) -> None:
         if time.monotonic() - self._shown_s >= LINE_EVERY_S or progress.configs_done == progress.configs:
             self._shown_s = time.monotonic()
-            line = f"sweep: {progress.configs_done:,} of {progress.configs:,}, {make_headline(progress)}"
+            line = f"sweep: {make_headline(progress)}, {progress.configs_done:,} of {progress.configs:,}"
             print(line, file=sys.stderr, flush=True)
 
 
 def make_headline(progress: Progress) -> str:
-    """Return rate, pass rate so far and time left in a few words.
+    """Return round, rate, pass rate so far and time left in a few words.
 
-    >>> make_headline(Progress(configs_done=500, configs=2000, passed=25, seconds=10.0))
-    '50 configurations/s, 5.0 % pass so far, 30 s left'
-    >>> make_headline(Progress(configs_done=0, configs=2000, passed=0, seconds=0.0))
-    'starting workers'
+    >>> make_headline(Progress("coarse", 1, 3, 500, 2000, 25, 10.0, 500))
+    'round 1 of 3 (coarse): 50 configurations/s, 5.0 % pass so far, 30 s left'
+    >>> make_headline(Progress("coarse", 1, 3, 0, 2000, 0, 0.0, 0))
+    'round 1 of 3 (coarse): starting workers'
     """
-    if not progress.configs_done:
-        return "starting workers"
+    where = f"round {progress.round_number} of {progress.rounds} ({progress.round_name})"
+    if not progress.configs_fresh:
+        return f"{where}: starting workers"
     rate = progress.configs_per_s
     left_s = (progress.configs - progress.configs_done) / rate if rate else 0.0
     left = f"{left_s:.0f} s" if left_s < 120.0 else f"{left_s / 60.0:.0f} min"
     passed_frac = progress.passed / progress.configs_done
-    return f"{rate:,.0f} configurations/s, {100.0 * passed_frac:.1f} % pass so far, {left} left"
+    return f"{where}: {rate:,.0f} configurations/s, {100.0 * passed_frac:.1f} % pass so far, {left} left"

@@ -12,9 +12,11 @@ from ray._private.state import actors
 
 from cluster.processes import is_alive, list_descendants
 from cluster.session import start_local
-from risk.limits import LIMITS_DEFAULT
-from sweeps.tune import Progress, run_sweep
-from tests.unit.sweeps.small_sweep import COSTS, EQUITY_START_QUOTE, make_small_market, make_spec
+from sweeps.case import describe_identity
+from sweeps.rounds import Progress
+from sweeps.store import SweepStore
+from sweeps.tune import run_rounds
+from tests.unit.sweeps.small_sweep import make_small_case, make_spec
 
 pytestmark = pytest.mark.ray
 
@@ -32,10 +34,10 @@ def trading_address() -> Iterator[str]:
 def test_trials_never_run_on_a_node_that_only_trades(
     trading_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec, market = make_spec(chunk_configs=8), make_small_market()
-    arguments = (spec, market, LIMITS_DEFAULT, COSTS, EQUITY_START_QUOTE)
+    case, store = make_small_case(make_spec(chunk_configs=8)), SweepStore(tmp_path / "sweep")
+    store.begin(describe_identity(case), "")
     with pytest.raises(ValueError, match="no node wears the label fast_compute=true"):
-        run_sweep(*arguments, tmp_path / "refused", lambda progress: None)
+        run_rounds(case.spec, case.work, store, lambda progress: None)
 
     monkeypatch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)  # stay on loopback
     node = Node(
@@ -58,14 +60,15 @@ def test_trials_never_run_on_a_node_that_only_trades(
     places: set[str] = set()
 
     def look(progress: Progress) -> None:
-        trials = [actor for actor in actors().values() if actor["State"] == "ALIVE"]
+        alive = [actor for actor in actors().values() if actor["State"] == "ALIVE"]
+        trials = [actor for actor in alive if actor["ActorClassName"] != "Clerk"]  # who writes, where the driver is
         places.update(trial["Address"]["NodeID"] for trial in trials)
 
     try:
-        result = run_sweep(*arguments, tmp_path / "sweep", look)
+        rounds = run_rounds(case.spec, case.work, store, look)
         roles = {one["NodeID"]: set(one["Labels"]) & {"live_trading", "fast_compute"} for one in ray.nodes()}
     finally:
         node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
-    assert result.configs == 24
+    assert [part.configs for part in rounds][0] == 24
     assert sorted(map(sorted, roles.values())) == [["fast_compute"], ["live_trading"]]
     assert [roles[place] for place in places] == [{"fast_compute"}]
