@@ -18,7 +18,7 @@ IntArray = npt.NDArray[np.int64]
 
 BATCH_ROWS = 65_536
 VALUES_MAX = 16  # an axis with at most so many values shows each of them, any other is binned
-BINS = 10
+BINS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ def read_batches(path: Path, keys: Sequence[str]) -> Iterator[FloatArray]:
         yield np.column_stack(columns).astype(np.float64, copy=False)
 
 
-def pick_rows(path: Path, keys: Sequence[str], rows_max: int, passed: int) -> FloatArray:
+def pick_rows(path: Path, keys: Sequence[str], rows_max: int, passed: int, wanted: Sequence[int] = ()) -> FloatArray:
     """Return some rows of a round in their order, float64[n, keys], always the same ones.
 
     About half are evenly spread over all configurations, a quarter over the `passed` ones, a quarter have the greatest
-    score; `keys` must hold "score" and "is_passed".
+    score; the configurations `wanted` are always among them. `keys` must hold "config", "score" and "is_passed".
     """
-    score, is_passed = keys.index("score"), keys.index("is_passed")
+    config, score, is_passed = (keys.index(key) for key in ("config", "score", "is_passed"))
     step = max(1, -(-2 * pq.ParquetFile(path).metadata.num_rows // rows_max))
     step_passed = max(1, -(-4 * passed // rows_max))
     spread: list[FloatArray] = []
@@ -68,6 +68,7 @@ def pick_rows(path: Path, keys: Sequence[str], rows_max: int, passed: int) -> Fl
         rows = np.column_stack([numbers, values])
         ranks = seen_passed + np.cumsum(values[:, is_passed]) - 1
         is_kept = (numbers % step == 0) | ((values[:, is_passed] > 0) & (ranks % step_passed == 0))
+        is_kept |= np.isin(values[:, config], wanted)
         spread.append(rows[is_kept])
         top = np.concatenate([top, rows])
         top = top[np.argsort(-top[:, 1 + score], kind="stable")[: rows_max // 4]]  # NaN last

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import markupsafe
@@ -49,10 +50,13 @@ def write_page(path: Path, render: Callable[[str], str], inline: bool) -> None:
     _write_atomically(path, page)
 
 
-def embed(figure: go.Figure, name: str) -> markupsafe.Markup:
+def embed(figure: go.Figure, name: str, has_buttons: bool = True) -> markupsafe.Markup:
     """Return a figure as markup under a fixed id instead of a random one: the same result gives the same bytes."""
-    buttons = [["toImage", "zoom2d", "pan2d", "resetScale2d"]]
-    config = {"displaylogo": False, "responsive": True, "modeBarButtons": buttons}
+    config: dict[str, Any] = {"displaylogo": False, "responsive": True}
+    if has_buttons:
+        config["modeBarButtons"] = [["toImage", "zoom2d", "pan2d", "resetScale2d"]]
+    else:
+        config["displayModeBar"] = False
     html = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, div_id=f"chart-{name}", config=config)
     return as_markup(html)
 

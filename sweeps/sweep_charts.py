@@ -20,7 +20,17 @@ IntArray = npt.NDArray[np.int64]
 
 NS_PER_MS = 1_000_000
 PALE, FAILED, PLUM = "#9db4ca", "#c3c9d0", "#8a5a83"
-SCORES = ["#f4f6f8", "#d5e0ea", "#a3bdd5", "#6591b9", "#2b5c8a", "#17395a"]  # low to high
+SCORES = ("#f4f6f8", "#d8e3ed", "#aac4da", "#729bc0", "#3f73a3", "#1d4a76")  # low to high
+# of the parallel coordinates: failing, passing, the best
+LINES = (
+    (0.0, "#f0f1f3"),
+    (0.9999, "#bcc3cb"),
+    (1.0, "#cfe0ef"),
+    (1.6, "#5f94c2"),
+    (2.0, "#123f6b"),
+    (2.01, LOSS),
+    (3.0, LOSS),
+)
 LOGIT_BINS = 40  # even: zero is an edge, no bar mixes the halves
 
 
@@ -53,13 +63,14 @@ def draw_pass_rates(rounds: Sequence[RoundSummary]) -> go.Figure:
             y=rates_frac,
             width=min(0.5, 0.16 * len(rounds)),
             marker={"color": ACCENT},
-            text=[f"{rate:.1%}" for rate in rates_frac],
+            text=[format_rate(rate) for rate in rates_frac],
             textposition="outside",
             cliponaxis=False,
             customdata=[[f"{part.passed:,}", f"{part.configs:,}"] for part in rounds],
             hovertemplate="%{customdata[0]} of %{customdata[1]} passed<extra></extra>",
         )
     )
+    figure.update_xaxes(showgrid=False, range=[-0.5, len(rounds) - 0.5])
     figure.update_yaxes(title_text="passed", tickformat=".0%", range=[0.0, max(0.05, min(1.1, 1.2 * max(rates_frac)))])
     return style_figure(figure, height=300)
 
@@ -87,10 +98,9 @@ def draw_sharpes(rounds: Sequence[RoundSummary], sharpe_min: Number) -> go.Figur
             showlegend=False,
             hovertemplate="extreme %{y:.2f}<extra></extra>",
         )
-    if sharpe_min is not None:
-        _add_limit(figure, sharpe_min, f"must have {sharpe_min:g}")
+    figure.update_xaxes(showgrid=False, range=[-0.5, len(rounds) - 0.5])
     figure.update_yaxes(title_text="Sharpe in sample")
-    return style_figure(figure, height=300)
+    return _add_limit(style_figure(figure, height=300), sharpe_min)
 
 
 def draw_failures(rounds: Sequence[RoundSummary], labels: Mapping[str, str]) -> go.Figure:
@@ -105,18 +115,32 @@ def draw_failures(rounds: Sequence[RoundSummary], labels: Mapping[str, str]) -> 
             orientation="h",
             name=html.escape(part.name),
             marker={"color": _shade(number, len(rounds))},
-            text=["" if share is None else f"{share:.1%}" for share in shares_frac],
+            text=["" if share is None else format_rate(share) for share in shares_frac],
             textposition="outside",
             cliponaxis=False,
             textfont={"size": 11, "color": MUTED},
             hovertemplate="%{x:.2%} fail %{y}<extra>" + html.escape(part.name) + "</extra>",
         )
-    figure.update_xaxes(tickformat=".0%", title_text="share that fails", rangemode="tozero")
+    greatest = max((compute_failed_frac(part, key) or 0.0 for part in rounds for key in labels), default=0.0)
+    figure.update_xaxes(tickformat=".0%", title_text="share that fails", range=[0.0, 1.15 * max(greatest, 0.01)])
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
     figure.update_layout(showlegend=len(rounds) > 1)
-    return style_figure(figure, height=90 + len(names) * (26 + 15 * len(rounds)), bargroupgap=0.1).update_layout(
-        bargap=0.3
+    return style_figure(figure, height=90 + len(names) * (22 + 14 * len(rounds)), bargroupgap=0.1).update_layout(
+        bargap=0.3, margin={"b": 44}
     )
+
+
+def format_rate(frac: Number) -> str:
+    """Return a share as text; only none is 0.0%, only all is 100.0%.
+
+    >>> format_rate(0.591), format_rate(1 / 7560), format_rate(0.99999), format_rate(1.0)
+    ('59.1%', '<0.1%', '>99.9%', '100.0%')
+    """
+    if frac is None or np.isnan(frac):
+        return "n/a"
+    if 0.0 < frac < 0.001:
+        return "<0.1%"
+    return ">99.9%" if 0.999 < frac < 1.0 else f"{frac:.1%}"
 
 
 def compute_failed_frac(part: RoundSummary, constraint: str) -> float | None:
@@ -129,13 +153,13 @@ def draw_heatmap(cells: Cells, mark: Mark, span: tuple[float, float]) -> go.Figu
     """Mean score over two parameters, darker is better; `span`: scores of the lightest and of the darkest colour."""
     x_names, y_names = _name_parts(cells.x_bins), _name_parts(cells.y_bins)
     rows = [
-        [f"{configs:,} configurations, {_percent(passed)} passed" for configs, passed in zip(*line, strict=True)]
+        [f"{configs:,} configurations, {format_rate(passed)} passed" for configs, passed in zip(*line, strict=True)]
         for line in zip(cells.configs, cells.passed_frac, strict=True)
     ]
     x_key, y_key = html.escape(cells.x_key), html.escape(cells.y_key)
     figure = go.Figure(
         go.Heatmap(
-            z=_drop_nan(cells.score_avg),
+            z=np.round(cells.score_avg, 6).tolist(),
             zmin=span[0],
             zmax=span[1],
             colorscale=[[place, color] for place, color in zip(np.linspace(0, 1, len(SCORES)), SCORES, strict=True)],
@@ -169,15 +193,14 @@ def draw_effect(cells: Cells, mark: Mark) -> go.Figure:
     """Mean score over the values of the only parameter."""
     names = _name_parts(cells.x_bins)
     best = _place(cells.x_bins, mark.params[cells.x_key]) if cells.x_key in mark.params else -1
-    scores = cells.score_avg[0]
     figure = go.Figure(
         go.Bar(
             x=list(range(len(names))),
-            y=_drop_nan(scores),
+            y=np.round(cells.score_avg[0], 6).tolist(),
             width=min(0.6, 0.12 * len(names)),
             marker={"color": [ACCENT if place == best else PALE for place in range(len(names))]},
             text=[
-                f"{count:,} configurations, {_percent(passed)} passed"
+                f"{count:,} configurations, {format_rate(passed)} passed"
                 for count, passed in zip(cells.configs[0], cells.passed_frac[0], strict=True)
             ],
             textposition="none",
@@ -189,28 +212,46 @@ def draw_effect(cells: Cells, mark: Mark) -> go.Figure:
     return style_figure(figure, height=300)
 
 
-def draw_parallel(columns: Mapping[str, FloatArray], round_names: Sequence[str]) -> go.Figure:
+def draw_parallel(
+    columns: Mapping[str, FloatArray], is_best: npt.NDArray[np.bool_], round_names: Sequence[str]
+) -> go.Figure:
     """Each line a configuration: `columns` are round (a number), parameters, metrics, then score and is_passed."""
-    score, is_passed = columns["score"], columns["is_passed"] > 0
-    low, high = float(np.nanmin(score)), float(np.nanmax(score))
-    place = np.clip((np.nan_to_num(score, nan=low) - low) / max(high - low, 1e-12), 0.0, 1.0)
-    # One scale for two families: failing ones 0..1 in greys, passing ones 1..2 in blues.
-    scale = [[0.0, "#eceff2"], [0.4999, "#b4bcc6"], [0.5, "#a9c6e0"], [0.75, "#4f83b3"], [1.0, "#0f3a63"]]
-    order = np.lexsort([place, is_passed])
+    is_passed = columns["is_passed"] > 0
+    # By rank, or all that passed would look alike; failing ones take 0..1 of the scale, passing ones 1..2, the best 3.
+    _, rank = np.unique(np.nan_to_num(columns["score"], nan=-1.0), return_inverse=True)
+    color = np.where(is_best, 3.0, rank / max(1, rank.max()) + is_passed)
+    order = np.argsort(color, kind="stable")
+    words = {"sharpe": "Sharpe", "drawdown_frac_max": "drawdown", "is_passed": "passed"}
     dimensions = []
     for key, values in columns.items():
-        dimension: dict[str, Any] = {"label": html.escape(key.replace("_", " ")), "values": values[order].tolist()}
+        dimension: dict[str, Any] = {
+            "label": html.escape(words.get(key, key)),
+            "values": [float(f"{value:.6g}") for value in values[order]],
+        }
         if key == "round":
             dimension |= {"tickvals": list(range(len(round_names))), "ticktext": [html.escape(n) for n in round_names]}
         elif key == "is_passed":
-            dimension |= {"label": "passed", "tickvals": [0, 1], "ticktext": ["no", "yes"], "range": [0, 1]}
+            dimension |= {"tickvals": [0, 1], "ticktext": ["no", "yes"], "range": [0, 1]}
+        elif key == "drawdown_frac_max":
+            dimension |= {"tickformat": ".0%"}
         dimensions.append(dimension)
-    line = {"color": (place + is_passed)[order].tolist(), "colorscale": scale, "cmin": 0.0, "cmax": 2.0}
+    line = {
+        "color": [float(f"{value:.4g}") for value in color[order]],
+        "colorscale": [[place / 3.0, shade] for place, shade in LINES],
+        "cmin": 0.0,
+        "cmax": 3.0,
+    }
     figure = go.Figure(
-        go.Parcoords(dimensions=dimensions, line=line, labelfont={"color": MUTED, "size": 12}, tickfont={"size": 11})
+        go.Parcoords(
+            dimensions=dimensions,
+            line=line,
+            labelfont={"color": MUTED, "size": 12},
+            tickfont={"color": INK, "size": 11},
+            rangefont={"color": "rgba(0,0,0,0)", "size": 1},
+        )
     )
-    style_figure(figure, height=460)
-    return figure.update_layout(margin={"l": 60, "r": 44, "t": 52, "b": 22})
+    style_figure(figure, height=440)
+    return figure.update_layout(margin={"l": 60, "r": 44, "t": 44, "b": 16})
 
 
 def draw_curves(curves: Sequence[Curve], equity_start_quote: float) -> go.Figure:
@@ -225,8 +266,8 @@ def draw_curves(curves: Sequence[Curve], equity_start_quote: float) -> go.Figure
             style = {
                 "x": format_dates(ts_ms * NS_PER_MS),
                 "mode": "lines",
-                "name": f"{curve.role} passing" if curve.role == "median" else curve.role,
-                "legendgroup": curve.role,
+                "name": "median passing" if curve.role == "median" else html.escape(curve.role),
+                "legendgroup": html.escape(curve.role),
             }
             line = {"color": colors.get(curve.role, MUTED), "width": 1.6}
             figure.add_scatter(
@@ -274,10 +315,10 @@ def draw_folds(folds: Sequence[FoldSummary], sharpe_min: Number) -> go.Figure:
             textfont={"size": 11},
             hoverinfo="skip",
         )
-    if sharpe_min is not None:
-        _add_limit(figure, sharpe_min, f"all tests together must have {sharpe_min:g}")
-    figure.update_yaxes(title_text="Sharpe")
-    return style_figure(figure, height=280, bargroupgap=0.06).update_layout(bargap=0.45)
+    figure.update_xaxes(showgrid=False)
+    style_figure(figure, height=250, bargroupgap=0.06).update_layout(bargap=0.45)
+    figure.update_yaxes(title_text="Sharpe", zerolinecolor=MUTED)
+    return _add_limit(figure, sharpe_min)
 
 
 def draw_logits(logits: FloatArray) -> go.Figure:
@@ -311,22 +352,19 @@ def draw_logits(logits: FloatArray) -> go.Figure:
         )
     figure.update_xaxes(title_text="logit of the rank out of sample of the one chosen in sample")
     figure.update_yaxes(title_text="splits", tickformat=".0%")
-    return style_figure(figure, height=300)
+    return style_figure(figure, height=300).update_layout(margin={"b": 48})
 
 
-def draw_sharpe_steps(steps: Mapping[str, Number], expected_max: Number) -> go.Figure:
-    """Sharpe ratios from the most to the least flattered one, against what luck alone reaches."""
-    shown = {name: value for name, value in steps.items() if value is not None}
+def draw_sharpe_steps(steps: Sequence[tuple[str, bool, Number]], expected_max: Number) -> go.Figure:
+    """Sharpe ratios (name, is on data not chosen on, value), against what luck alone reaches."""
+    shown = [(name, is_unseen, value) for name, is_unseen, value in steps if value is not None]
     figure = go.Figure(
         go.Bar(
-            y=list(shown),
-            x=list(shown.values()),
+            y=[f"{name}: {value:.2f}" for name, _, value in shown],
+            x=[value for _, _, value in shown],
             orientation="h",
             width=0.62,
-            marker={"color": [PALE if "sample" in name or "train" in name else ACCENT for name in shown]},
-            text=[f"{value:.2f}" for value in shown.values()],
-            textposition="outside",
-            cliponaxis=False,
+            marker={"color": [ACCENT if is_unseen else PALE for _, is_unseen, _ in shown]},
             hoverinfo="skip",
         )
     )
@@ -337,22 +375,25 @@ def draw_sharpe_steps(steps: Mapping[str, Number], expected_max: Number) -> go.F
             y=1.0,
             yref="paper",
             yanchor="bottom",
-            text=f"best by luck alone: {expected_max:.2f}",
+            text=f"luck alone: {expected_max:.2f}",
             showarrow=False,
             font={"color": LOSS, "size": 11},
         )
-    figure.update_xaxes(title_text="Sharpe", zeroline=True, zerolinecolor=MUTED)
+    figure.update_xaxes(title_text="Sharpe", rangemode="tozero")
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
-    return style_figure(figure, height=300)
+    style_figure(figure, height=300).update_xaxes(zeroline=True, zerolinecolor=MUTED)
+    return figure.update_layout(margin={"b": 48})
 
 
-def _add_limit(figure: go.Figure, value: float, text: str) -> None:
-    figure.add_hline(
-        y=value,
-        line={"color": LOSS, "width": 1, "dash": "dash"},
-        annotation={"text": text, "font": {"color": LOSS, "size": 11}, "xanchor": "right"},
-        annotation_position="top right",
-    )
+def _add_limit(figure: go.Figure, value: Number) -> go.Figure:
+    # The words stand in the margin, where no bar is.
+    if value is not None:
+        figure.add_hline(y=value, line={"color": LOSS, "width": 1, "dash": "dash"})
+        font = {"color": LOSS, "size": 11}
+        text = f"min {value:g}"
+        figure.add_annotation(x=1.0, xref="paper", xanchor="left", y=value, text=text, showarrow=False, font=font)
+        figure.update_layout(margin={"r": 72})
+    return figure
 
 
 def _shade_holdout(figure: go.Figure, curves: Sequence[Curve]) -> None:
@@ -411,12 +452,3 @@ def _shade(number: int, count: int) -> str:
     pale, full = np.array([157, 180, 202]), np.array([43, 92, 138])
     color = pale + (full - pale) * (number / max(1, count - 1) if count > 1 else 1.0)
     return f"rgb({','.join(str(round(part)) for part in color)})"
-
-
-def _percent(value: float) -> str:
-    return "n/a" if np.isnan(value) else f"{value:.1%}"
-
-
-def _drop_nan(values: FloatArray) -> list[Any]:
-    whole: list[Any] = np.where(np.isnan(values), None, values.astype(object)).tolist()
-    return whole

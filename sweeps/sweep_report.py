@@ -5,10 +5,12 @@ It is to be believed with money: what speaks against the best stands first, and 
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import markupsafe
 import numpy as np
+import plotly.graph_objects as go
 import yaml
 
 import market.fills
@@ -18,6 +20,7 @@ from sweeps.report import parse_fill_assumptions
 from sweeps.score import SCORE_TERMS
 from sweeps.summary import FoldSummary, RoundSummary, SweepSummary
 from sweeps.sweep_charts import (
+    SCORES,
     Curve,
     Mark,
     draw_curves,
@@ -32,9 +35,11 @@ from sweeps.sweep_charts import (
     draw_sharpes,
 )
 from sweeps.sweep_tables import (
+    Table,
     compute_constraint_labels,
     compute_details,
     compute_instruments,
+    compute_origin,
     compute_spans,
     compute_tiles,
     compute_verdict,
@@ -49,7 +54,29 @@ PAIRS_DRAWN = 3  # heatmaps of a round
 ROUNDS_DRAWN_MAX = 4  # rounds with heatmaps: the first and the last ones
 LINES_MAX = 2_000  # of the parallel coordinates, all rounds together
 ROWS_BINNED = 20_000  # from which a sampled axis is cut into bins
+SPAN_MIN = 0.2  # of score, from the lightest to the darkest colour
 AXES_MAX = 8  # parameters drawn side by side: more are not legible
+
+
+@dataclass(frozen=True, slots=True)
+class FoldGroup:
+    """One walk-forward."""
+
+    title: str
+    note: str
+    table: Table
+    figure: markupsafe.Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Landscape:
+    """One round's heatmaps."""
+
+    name: str
+    low: str  # the mean scores of the lightest and of the darkest colour
+    high: str
+    is_paired: bool  # False: there is one parameter only
+    figures: list[tuple[str, str, markupsafe.Markup]]  # (title, note, figure)
 
 
 def write_sweep_report(
@@ -87,16 +114,18 @@ def render_sweep_report(
         verdict=compute_verdict(summary),
         tiles=compute_tiles(summary),
         details=compute_details(summary),
+        origin=compute_origin(summary),
         spec=yaml.safe_dump(summary.spec, sort_keys=False, allow_unicode=True),
         limits=yaml.safe_dump(summary.account.get("limits", {}), sort_keys=False, allow_unicode=True),
         fill_assumptions=parse_fill_assumptions(market.fills.__doc__ or ""),
+        scores=SCORES,
         score_terms=SCORE_TERMS,
         rounds=list_rounds(summary),
-        pass_rates=embed(draw_pass_rates(summary.rounds), "pass-rates"),
-        sharpes=embed(draw_sharpes(summary.rounds, sharpe_min), "sharpes") if has_quantiles(summary) else "",
+        pass_rates=_embed(draw_pass_rates(summary.rounds), "pass-rates"),
+        sharpes=_embed(draw_sharpes(summary.rounds, sharpe_min), "sharpes") if has_quantiles(summary) else "",
         spans=compute_spans(summary),
         failures=list_failures(summary, constraints),
-        failures_chart=embed(draw_failures(summary.rounds, constraints), "failures"),
+        failures_chart=_embed(draw_failures(summary.rounds, constraints), "failures"),
         landscapes=make_landscapes(summary, rounds),
         parallel=make_parallel(summary, rounds),
         curves=embed(draw_curves(curves, summary.account["equity_start_quote"]), "curves") if curves else "",
@@ -106,7 +135,7 @@ def render_sweep_report(
         logits=make_logits(summary),
         instruments=compute_instruments(summary),
         finalist_metrics=list_finalist_metrics(summary),
-        finalist_params=list_finalist_params(summary),
+        finalist_params=list_finalist_params(summary, constraints),
     )
 
 
@@ -120,97 +149,97 @@ def find_swept(part: RoundSummary) -> list[str]:
     return [key for key, values in part.axes.items() if len(set(values)) > 1]
 
 
-def make_landscapes(summary: SweepSummary, rounds: Sequence[Path]) -> list[tuple[str, list[tuple[str, str, Any]]]]:
-    """Return (round, [(title, note, figure)]) with the most telling pairs of each drawn round; [] where none varies."""
+def make_landscapes(summary: SweepSummary, rounds: Sequence[Path]) -> list[Landscape]:
+    """Return the most telling pairs of each drawn round; [] where no parameter varies."""
     numbers = list(range(len(rounds)))
-    numbers = numbers[:1] + numbers[1:][1 - ROUNDS_DRAWN_MAX :]
-    found = {number: _find_cells(summary.rounds[number], rounds[number]) for number in numbers}
-    scores = [cells.score_avg[np.isfinite(cells.score_avg)] for part in found.values() for cells in part]
-    if not any(map(len, scores)):
-        return []
-    low, high = min(part.min() for part in scores if len(part)), max(part.max() for part in scores if len(part))
-    span = (float(low), float(max(high, low + 1e-9)))
-    landscapes = []
-    for number, several in found.items():
-        part = summary.rounds[number]
-        mark = _make_mark(summary, part)
-        figures = []
-        for place, cells in enumerate(several):
-            name = f"landscape-{number + 1}-{place + 1}"
-            if cells.y_key:
-                title = f"{cells.x_key} and {cells.y_key}"
-                figures.append((title, f"explain {cells.told_frac:.0%}", embed(draw_heatmap(cells, mark, span), name)))
-            else:
-                note = f"explains {cells.told_frac:.0%}"
-                figures.append((cells.x_key, note, embed(draw_effect(cells, mark), name)))
-        if figures:
-            landscapes.append((part.name, figures))
-    return landscapes
+    drawn = numbers[:1] + numbers[1:][1 - ROUNDS_DRAWN_MAX :]
+    found = (make_landscape(summary, number, rounds[number]) for number in drawn)
+    return [landscape for landscape in found if landscape is not None]
 
 
-def make_parallel(summary: SweepSummary, rounds: Sequence[Path]) -> Any:
+def make_landscape(summary: SweepSummary, number: int, path: Path) -> Landscape | None:
+    """Return the most telling pairs of one round on one colour scale; None where no parameter varies."""
+    part = summary.rounds[number]
+    several = _find_cells(part, path)
+    scores = np.concatenate([cells.score_avg[np.isfinite(cells.score_avg)] for cells in several] or [np.zeros(0)])
+    if not len(scores):
+        return None
+    # A scale no finer than SPAN_MIN: where all scores are alike, all colours are.
+    low, high = float(scores.min()), float(scores.max())
+    low = max(0.0, min(low, (low + high - SPAN_MIN) / 2.0))
+    span = (low, max(high, low + SPAN_MIN))
+    mark = _make_mark(summary, part)
+    figures = []
+    for place, cells in enumerate(several):
+        name = f"landscape-{number + 1}-{place + 1}"
+        if cells.y_key:
+            figure, title = draw_heatmap(cells, mark, span), f"{cells.x_key} and {cells.y_key}"
+            note = f"{cells.told_frac:.0%} of the variance"
+        else:
+            figure, title, note = draw_effect(cells, mark), cells.x_key, ""
+        figures.append((title, note, _embed(figure, name)))
+    return Landscape(part.name, f"{span[0]:.2f}", f"{span[1]:.2f}", bool(several[0].y_key), figures)
+
+
+def make_parallel(summary: SweepSummary, rounds: Sequence[Path]) -> str:
     """Return the parallel coordinates of all rounds; "" where no parameter varies."""
     keys = list(dict.fromkeys(key for part in summary.rounds for key in find_swept(part)))[:AXES_MAX]
     if not keys:
         return ""
-    results = ["sharpe", "drawdown_frac_max", "trades", "score", "is_passed"]
-    each = LINES_MAX // len(rounds)
-    parts = [
-        pick_rows(path, [*keys, *results], each, part.passed) for path, part in zip(rounds, summary.rounds, strict=True)
-    ]
-    rows = np.concatenate(parts)
-    columns = {"round": np.repeat(np.arange(len(parts), dtype=np.float64), [len(part) for part in parts])}
-    if len(parts) == 1:
-        columns = {}
-    columns |= {key: rows[:, number] for number, key in enumerate([*keys, *results])}
-    if not np.isfinite(columns["score"]).any():
-        return ""
-    return embed(draw_parallel(columns, [part.name for part in summary.rounds]), "parallel")
+    shown = [*keys, "sharpe", "drawdown_frac_max", "trades", "score", "is_passed", "config"]
+    best, median = summary.best, summary.median
+    parts, numbers, is_best = [], [], []
+    for number, (path, part) in enumerate(zip(rounds, summary.rounds, strict=True)):
+        wanted = [one.config for one in (best, median) if one is not None and one.round_name == part.name]
+        rows = pick_rows(path, shown, LINES_MAX // len(rounds), part.passed, wanted)
+        parts.append(rows[:, :-1])
+        numbers.append(np.full(len(rows), float(number)))
+        is_best.append((rows[:, -1] == best.config) & (part.name == best.round_name))
+    columns = {"round": np.concatenate(numbers)} if len(parts) > 1 else {}
+    columns |= dict(zip(shown, np.concatenate(parts).T, strict=False))
+    figure = draw_parallel(columns, np.concatenate(is_best), [part.name for part in summary.rounds])
+    return _embed(figure, "parallel")
 
 
-def make_folds(summary: SweepSummary) -> list[tuple[str, str, Any, Any]]:
-    """Return (title, note, table, figure) of the best's own walk-forward and of that of the choosing."""
+def make_folds(summary: SweepSummary) -> list[FoldGroup]:
+    """Return the best's own walk-forward and that of the choosing, those that have folds."""
     sharpe_min = summary.spec.get("walk_forward", {}).get("sharpe_min")
-    groups = []
-    for name, title, note, folds in (
-        (
-            "best",
-            "Walk-forward of the best",
-            "The same configuration in every fold, each test on a fresh account.",
-            summary.best.folds,
-        ),
+    groups = (
+        ("best", "The best", "one configuration in every fold", summary.best.folds, sharpe_min),
         (
             "selection",
-            "Walk-forward of the choosing itself",
-            "In every fold the configuration that is best on its train is traded on its test: what the search is worth.",
+            "The choosing itself",
+            "what is best on each train is traded on its test",
             summary.selection,
+            None,
         ),
-    ):
-        if folds:
-            limit = sharpe_min if name == "best" else None
-            groups.append((title, note, list_folds(folds, summary), embed(draw_folds(folds, limit), f"folds-{name}")))
-    return groups
+    )
+    return [
+        FoldGroup(title, note, list_folds(folds), _embed(draw_folds(folds, limit), f"folds-{name}"))
+        for name, title, note, folds, limit in groups
+        if folds
+    ]
 
 
-def make_sharpe_steps(summary: SweepSummary) -> Any:
+def make_sharpe_steps(summary: SweepSummary) -> str:
     """Return the chart of Sharpe ratios from the most to the least flattered one; "" where none is known."""
     found, holdout = summary.overfitting, summary.best.metrics_out_of_sample or {}
-    steps = {
-        "best, in sample": found.sharpe,
-        "k-fold, train": found.kfold_train_sharpe,
-        "k-fold, test": found.kfold_test_sharpe,
-        "choosing, test (mean)": _average(summary.selection),
-        "best, holdout": holdout.get("sharpe"),
-    }
-    if all(value is None for value in steps.values()):
+    steps = (
+        ("best, in sample", False, found.sharpe),
+        ("k-fold, train", False, found.kfold_train_sharpe),
+        ("k-fold, test", True, found.kfold_test_sharpe),
+        ("choosing, mean of tests", True, _average(summary.selection)),
+        ("best, holdout", True, holdout.get("sharpe")),
+    )
+    if all(value is None for _, _, value in steps):
         return ""
-    return embed(draw_sharpe_steps(steps, found.sharpe_expected_max), "sharpe-steps")
+    return _embed(draw_sharpe_steps(steps, found.sharpe_expected_max), "sharpe-steps")
 
 
-def make_logits(summary: SweepSummary) -> Any:
+def make_logits(summary: SweepSummary) -> str:
     """Return the histogram of the PBO logits; "" where there are none."""
     logits = np.array([value for value in summary.overfitting.pbo_logits if value is not None], np.float64)
-    return embed(draw_logits(logits), "logits") if len(logits) else ""
+    return _embed(draw_logits(logits), "logits") if len(logits) else ""
 
 
 def _average(folds: Sequence[FoldSummary]) -> float | None:
@@ -225,7 +254,7 @@ def _find_cells(part: RoundSummary, path: Path) -> list[Cells]:
     if part.sampler == "grid":
         bins = {key: cut_axis(np.array(part.axes[key], np.float64)) for key in keys}
     else:
-        rows = pick_rows(path, [*keys, "score", "is_passed"], ROWS_BINNED, part.passed)
+        rows = pick_rows(path, [*keys, "config", "score", "is_passed"], ROWS_BINNED, part.passed)
         bins = {key: cut_axis(rows[:, number]) for number, key in enumerate(keys)}
     return sum_cells(path, bins)[:PAIRS_DRAWN]
 
@@ -234,3 +263,7 @@ def _make_mark(summary: SweepSummary, part: RoundSummary) -> Mark:
     if part.name == summary.best.round_name:
         return Mark(summary.best.params, part.region or {}, "the best of the sweep")
     return Mark(part.best_params, part.region or {}, "the best of this round")
+
+
+def _embed(figure: go.Figure, name: str) -> markupsafe.Markup:
+    return embed(figure, name, has_buttons=False)

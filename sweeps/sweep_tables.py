@@ -9,7 +9,7 @@ import numpy as np
 
 from sweeps.page import Tile, get_tone
 from sweeps.summary import Finalist, FoldSummary, Number, RoundSummary, SweepSummary
-from sweeps.sweep_charts import compute_failed_frac
+from sweeps.sweep_charts import compute_failed_frac, format_rate
 
 NOT_KNOWN = "n/a"
 
@@ -24,6 +24,13 @@ METRICS = {
     "fees_quote": ("fees paid", ",.2f"),
     "funding_quote": ("funding received", "+,.2f"),
     "equity_last_quote": ("equity at the end", ",.2f"),
+}
+# constraint -> (metric, which side, in percent)
+_DEMANDS = {
+    "trades_min": ("trades", "at least", False),
+    "drawdown_frac_max": ("drawdown", "at most", True),
+    "sharpe_min": ("Sharpe", "at least", False),
+    "win_rate_frac_min": ("win rate", "at least", True),
 }
 _SHOWN = ("sharpe", "return_frac", "drawdown_frac_max", "trades", "win_rate_frac")
 _SIGNED = ("sharpe", "return_frac")  # below zero is a loss
@@ -108,8 +115,8 @@ def compute_verdict(summary: SweepSummary) -> Verdict:
     name = f"configuration {best.config:,} of round {best.round_name}"
     if not faults:
         sentence = (
-            f"May be promoted: {name} meets every constraint, also on data that it was not chosen on, and luck alone does "
-            "not explain its result."
+            f"May be promoted: {name} meets every constraint, also on data that it was not chosen on, and luck alone "
+            "does not explain its result."
         )
         return Verdict("gain", sentence, [])
     if len(faults) == 1:
@@ -124,11 +131,11 @@ def compute_tiles(summary: SweepSummary) -> list[Tile]:
     return [
         Tile("configurations tried", f"{summary.configs:,}"),
         Tile("passed every constraint", f"{summary.passed:,}"),
-        Tile("pass rate", f"{summary.passed / max(1, summary.configs):.1%}"),
+        Tile("pass rate", format_rate(summary.passed / max(1, summary.configs))),
         Tile("deflated Sharpe probability", _format(found.deflated_sharpe_prob, ".3f")),
-        Tile("backtest overfitting (PBO)", _format(found.pbo_frac, ".1%")),
+        Tile("backtest overfitting (PBO)", format_rate(found.pbo_frac)),
         Tile("best: Sharpe in sample", format_metric("sharpe", best.metrics.get("sharpe"))),
-        Tile("best by luck alone: Sharpe", _format(found.sharpe_expected_max, ".2f")),
+        Tile("Sharpe that luck alone reaches", _format(found.sharpe_expected_max, ".2f")),
         _metric_tile("best: Sharpe on the holdout", "sharpe", holdout),
         _metric_tile("best: return on the holdout", "return_frac", holdout),
         Tile("best: drawdown on the holdout", format_metric("drawdown_frac_max", holdout.get("drawdown_frac_max"))),
@@ -137,56 +144,47 @@ def compute_tiles(summary: SweepSummary) -> list[Tile]:
 
 def compute_details(summary: SweepSummary) -> dict[str, dict[str, str]]:
     """Return what was run: section -> label -> value."""
-    data, spec, walk = summary.data, summary.spec, summary.spec.get("walk_forward", {})
+    data, account = summary.data, summary.account
     swept = {key for part in summary.rounds for key in part.axes}
-    fixed = {key: format_param(value) for key, value in summary.best.params.items() if key not in swept}
     bars, held = data["bars"], data["bars_holdout"]
-    details = {
-        "Strategy": {"name": summary.strategy} | fixed,
+    return {
+        "Strategy": {
+            "name": summary.strategy,
+            **{key: format_param(value) for key, value in summary.best.params.items() if key not in swept},
+            "swept": ", ".join(key for key in summary.best.params if key in swept),
+        },
         "Data": {
             "instruments": ", ".join(data["instrument_ids"]),
             "from": f"{format_date(data['from_ms'])} UTC",
             "to": f"{format_date(data['to_ms'])} UTC",
             "bars": f"{bars:,} of {data['interval_ms'] / 60_000:g} min",
-            "holdout from": f"{format_date(data['holdout_from_ms'])} UTC" if held else "there is no holdout",
+            "holdout": f"{held:,} bars ({held / bars:.1%})" if held else "none",
+            **({"holdout from": f"{format_date(data['holdout_from_ms'])} UTC"} if held else {}),
         },
         "Account and costs": {
-            "equity at the start": f"{summary.account['equity_start_quote']:,.2f} quote",
-            **{_words(key): format_param(value) for key, value in summary.account.get("costs", {}).items()},
+            "equity at the start": f"{account['equity_start_quote']:,.2f}",
+            **{_words(key): format_param(value) for key, value in account["costs"].items()},
         },
-        "Walk-forward": {
-            "scheme": f"{walk['scheme']}, {walk['folds']} folds" if walk.get("folds") else NOT_KNOWN,
-            "tested": f"last {100 * walk['test_frac']:g}% of the bars in sample" if walk.get("folds") else NOT_KNOWN,
-            "purged, embargoed": f"{walk['purge_bars']} + {walk['embargo_bars']} bars"
-            if walk.get("folds")
-            else NOT_KNOWN,
-            "must have": f"Sharpe {walk['sharpe_min']:g}" if walk.get("folds") else NOT_KNOWN,
-        },
-        "To run it again": {
-            "seed": format_param(spec.get("seed")),
-            "code": summary.code_version,
-            "data sha256": data["sha256"],
-        },
+        "To pass": _list_demands(summary.spec),
     }
-    if held:
-        details["Data"]["holdout"] = f"{held:,} bars ({held / max(1, bars):.0%})"
-    return details
+
+
+def compute_origin(summary: SweepSummary) -> dict[str, str]:
+    """Return what another run needs to give the same bytes."""
+    return {
+        "seed": format_param(summary.spec.get("seed")),
+        "code": summary.code_version,
+        "data sha256": summary.data["sha256"],
+    }
 
 
 def compute_constraint_labels(summary: SweepSummary) -> dict[str, str]:
     """Return constraint -> what it asks, in the order of the first round that counted them."""
     limits = summary.spec.get("constraints", {})
-    words = {
-        "trades_min": ("at least {} trades", ",d"),
-        "drawdown_frac_max": ("drawdown at most {}%", "percent"),
-        "sharpe_min": ("Sharpe at least {}", "g"),
-        "win_rate_frac_min": ("win rate at least {}%", "percent"),
-    }
     labels = {}
     for key in dict.fromkeys(key for part in summary.rounds for key in part.failures):
-        if key in words and key in limits:
-            phrase, form = words[key]
-            labels[key] = phrase.format(f"{100 * limits[key]:g}" if form == "percent" else format(limits[key], form))
+        if key in _DEMANDS and key in limits:
+            labels[key] = f"{_DEMANDS[key][0]} {_format_demand(key, limits[key])}"
         else:
             labels[key] = "walk-forward, of those tested" if key == "walk_forward" else _words(key)
     return labels
@@ -216,7 +214,7 @@ def list_rounds(summary: SweepSummary) -> Table:
                 Cell(part.sampler),
                 Cell(f"{part.configs:,}"),
                 Cell(f"{part.passed:,}"),
-                Cell(f"{part.passed / max(1, part.configs):.1%}"),
+                Cell(format_rate(part.passed / max(1, part.configs))),
                 *[_metric_cell("sharpe", sharpes[place]) for place in (1, 3, 5, 6)],
                 Cell(_format(scores[6], ".3f")),
             ]
@@ -230,12 +228,12 @@ def list_failures(summary: SweepSummary, labels: Mapping[str, str]) -> Table:
     for key, label in labels.items():
         row = [Cell(label)]
         for part in summary.rounds:
-            share = compute_failed_frac(part, key)
-            tested = part.walk_forward_tested if key == "walk_forward" else part.configs
-            row += [Cell(f"{part.failures.get(key, 0):,} of {tested:,}"), Cell(_format(share, ".1%"))]
+            count = f"{part.failures.get(key, 0):,}"
+            if key == "walk_forward":
+                count += f" of {part.walk_forward_tested:,}"
+            row.append(Cell(f"{count} ({format_rate(compute_failed_frac(part, key))})"))
         rows.append(row)
-    headings = [text for part in summary.rounds for text in (part.name, "")]
-    return Table(("constraint", *headings), rows)
+    return Table(("constraint", *[part.name for part in summary.rounds]), rows)
 
 
 def compute_spans(summary: SweepSummary) -> list[tuple[str, list[Span]]]:
@@ -244,34 +242,22 @@ def compute_spans(summary: SweepSummary) -> list[tuple[str, list[Span]]]:
     return [(key, [_make_span(key, part, summary.rounds) for part in summary.rounds]) for key in keys]
 
 
-def list_folds(folds: Sequence[FoldSummary], summary: SweepSummary) -> Table:
+def list_folds(folds: Sequence[FoldSummary]) -> Table:
     """Return one row per fold; parameters that differ between folds are named."""
     keys = [key for key in folds[0].params if len({fold.params.get(key) for fold in folds}) > 1]
-    headings = (
-        "fold",
-        "train",
-        "test",
-        *keys,
-        "train Sharpe",
-        "test Sharpe",
-        "return",
-        "drawdown",
-        "trades",
-        "win rate",
-    )
-    rows = []
-    for number, fold in enumerate(folds):
-        rows.append(
-            [
-                Cell(f"{number + 1}"),
-                Cell(f"{format_date(fold.train_from_ms)} to {format_date(fold.train_to_ms)}"),
-                Cell(f"{format_date(fold.test_from_ms)} to {format_date(fold.test_to_ms)}"),
-                *[Cell(format_param(fold.params.get(key))) for key in keys],
-                _metric_cell("sharpe", fold.train_sharpe),
-                *[_metric_cell(key, fold.test_metrics.get(key)) for key in _SHOWN],
-            ]
-        )
-    return Table(headings, rows, 3)
+    rows = [
+        [
+            Cell(f"{number + 1}"),
+            Cell(f"{format_date(fold.train_from_ms)} to {format_date(fold.train_to_ms)}"),
+            Cell(f"{format_date(fold.test_from_ms)} to {format_date(fold.test_to_ms)}"),
+            *[Cell(format_param(fold.params.get(key)), "quiet") for key in keys],
+            _metric_cell("sharpe", fold.train_sharpe),
+            *[_metric_cell(key, fold.test_metrics.get(key)) for key in _SHOWN],
+        ]
+        for number, fold in enumerate(folds)
+    ]
+    tested = ("test Sharpe", "return", "drawdown", "trades", "win rate")
+    return Table(("fold", "train", "test", *keys, "train Sharpe", *tested), rows, 3)
 
 
 def compute_instruments(summary: SweepSummary) -> Table | None:
@@ -304,15 +290,23 @@ def list_finalist_metrics(summary: SweepSummary) -> Table:
     return Table(("metric", *headings), rows)
 
 
-def list_finalist_params(summary: SweepSummary) -> Table:
+def list_finalist_params(summary: SweepSummary, constraints: Mapping[str, str]) -> Table:
     """Return who the finalists are, then one row per swept parameter with what all rounds tried of it."""
     finalists = _list_finalists(summary)
     facts = (
         ("configuration", lambda one: f"{one.config:,} of {one.round_name}"),
-        ("passed", lambda one: "yes" if one.is_passed else "no: " + ", ".join(map(_words, one.failed))),
+        (
+            "passed",
+            lambda one: (
+                "yes" if one.is_passed else "no: " + ", ".join(constraints.get(key, _words(key)) for key in one.failed)
+            ),
+        ),
         ("score", lambda one: _format(one.score, ".3f")),
         ("score of its neighbourhood", lambda one: _format(one.score_stable, ".3f")),
-        ("neighbours that passed", lambda one: _format(one.neighbours_passed_frac, ".1%")),
+        ("neighbours that passed", lambda one: format_rate(one.neighbours_passed_frac)),
+        ("trades on unseen data", lambda one: _format(one.evidence.get("trades"), ",g")),
+        ("of them won", lambda one: _format(one.evidence.get("win_rate_frac"), ".1%")),
+        ("average win, loss [risk]", _format_r),
     )
     rows = [[Cell(label), *[Cell(tell(one)) for one in finalists], Cell("")] for label, tell in facts]
     for key in dict.fromkeys(key for part in summary.rounds for key in part.axes):
@@ -320,6 +314,29 @@ def list_finalist_params(summary: SweepSummary) -> Table:
         tried = f"{format_param(low)} to {format_param(high)}"
         rows.append([Cell(key), *[Cell(format_param(one.params.get(key))) for one in finalists], Cell(tried, "quiet")])
     return Table(("", *[one.role for one in finalists], "tried"), rows)
+
+
+def _format_demand(key: str, value: float) -> str:
+    _, bound, is_percent = _DEMANDS[key]
+    return f"{bound} {100 * value:g}%" if is_percent else f"{bound} {value:,g}"
+
+
+def _list_demands(spec: Mapping[str, Any]) -> dict[str, str]:
+    limits, walk = spec.get("constraints", {}), spec.get("walk_forward", {})
+    demands = {_DEMANDS[key][0]: _format_demand(key, value) for key, value in limits.items() if key in _DEMANDS}
+    if walk.get("folds"):
+        demands |= {
+            "walk-forward": f"{walk['folds']} folds, {walk['scheme']}",
+            "their tests": f"the last {100 * walk['test_frac']:g}% in sample",
+            "purged, embargoed": f"{walk['purge_bars']:,} + {walk['embargo_bars']:,} bars",
+            "Sharpe of all tests": f"at least {walk['sharpe_min']:g}",
+            "folds that gain": f"at least {100 * walk['folds_positive_frac_min']:g}%",
+        }
+    return demands or {"constraints": NOT_KNOWN}
+
+
+def _format_r(finalist: Finalist) -> str:
+    return " / ".join(_format(finalist.evidence.get(key), ".2f") for key in ("win_r_avg", "loss_r_avg"))
 
 
 def _list_finalists(summary: SweepSummary) -> list[Finalist]:

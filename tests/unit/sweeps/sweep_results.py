@@ -99,8 +99,8 @@ def make_sweep(directory: Path, seed: int = 1, edge: float = 1.0) -> MadeSweep:
         rounds=rounds,
         best=finalists[0],
         median=finalists[1] if len(passed) else None,
-        selection=_make_folds(random, finalists[0].params, 1.9, 1.1),
-        overfitting=_overfit(sum(part.configs for part in rounds), random, edge),
+        selection=_make_folds(random, finalists[0].params, 1.9, 1.1, True),
+        overfitting=_overfit(finalists[0], sum(part.configs for part in rounds), random, edge),
         faults=[] if len(passed) else ["it fails sharpe_min", "the deflated Sharpe probability is 0.11, at least 0.95"],
     )
     return MadeSweep(summary, paths, [make_curve(part.role, random, edge) for part in finalists], _explain(summary))
@@ -115,6 +115,7 @@ def make_bare_sweep(directory: Path) -> MadeSweep:
     part = _summarize("only", "grid", {"stop_atr": values["stop_atr"].tolist()}, None, table)
     best = replace(
         _finish("best", table, int(np.argmax(table["score"])), random),
+        round_name="only",
         is_passed=False,
         failed=["trades_min"],
         score_stable=None,
@@ -151,7 +152,7 @@ def make_bare_sweep(directory: Path) -> MadeSweep:
 def make_curve(role: str, random: np.random.Generator, edge: float) -> Curve:
     """Return daily equity with an edge that fades out of sample."""
     inside = DAYS - DAYS_HOLDOUT
-    returns_frac = random.normal(0.0016 * edge * (1.0 if role == "best" else 0.8), 0.014, DAYS)
+    returns_frac = random.normal(0.0016 * edge * (1.0 if role == "best" else 0.5), 0.014, DAYS)
     returns_frac[inside:] -= 0.0006 * edge
     ts_ms = FROM_MS + DAY_MS * np.arange(1, DAYS + 1)
     equity, holdout = (EQUITY_START_QUOTE * np.cumprod(1.0 + part) for part in np.split(returns_frac, [inside]))
@@ -197,7 +198,7 @@ def _make_rows(swept: Columns, random: np.random.Generator, edge: float) -> Colu
     }
     rows |= {f"train_sharpe_{fold}": sharpe + random.normal(0.0, 0.2, count) for fold in range(4)}
     score = compute_score(rows, Constraints())
-    is_passed = met & (walk_forward_sharpe >= 0.75)
+    is_passed = met & (walk_forward_sharpe >= 0.75) & (edge > 0.0)
     neighbours = np.clip(np.exp(-0.5 * away) + random.normal(0.0, 0.05, count), 0.0, 1.0)
     return rows | {
         "walk_forward_sharpe": walk_forward_sharpe,
@@ -275,12 +276,12 @@ def _finish(role: str, rows: Columns, row: int, random: np.random.Generator) -> 
         metrics_out_of_sample=metrics | {"sharpe": 0.52 * sharpe, "return_frac": 0.071, "trades": 41},
         by_instrument=parts,
         evidence={"trades": 128, "win_rate_frac": 0.421, "win_r_avg": 1.84, "loss_r_avg": 0.97},
-        folds=_make_folds(random, _params(rows, row), sharpe, 0.6 * sharpe),
+        folds=_make_folds(random, _params(rows, row), sharpe, 0.6 * sharpe, False),
     )
 
 
 def _make_folds(
-    random: np.random.Generator, params: dict[str, Number], train_sharpe: float, test_sharpe: float
+    random: np.random.Generator, params: dict[str, Number], train_sharpe: float, test_sharpe: float, is_chosen: bool
 ) -> list[FoldSummary]:
     first, length = FROM_MS + 234 * DAY_MS, 87 * DAY_MS
     folds = []
@@ -294,7 +295,8 @@ def _make_folds(
                 train_to_ms=test_from_ms - 2 * DAY_MS,
                 test_from_ms=test_from_ms,
                 test_to_ms=test_from_ms + length,
-                params=params | {"trend_bars": 192 + 16 * number},
+                params=params
+                | ({"trend_bars": 192 + 16 * number, "stop_atr": 3.0 + 0.1 * number} if is_chosen else {}),
                 train_sharpe=train_sharpe + float(random.normal(0.0, 0.15)),
                 test_metrics=test | {"drawdown_frac_max": 0.09, "profit_factor": 1.3},
             )
@@ -302,7 +304,7 @@ def _make_folds(
     return folds
 
 
-def _overfit(trials: int, random: np.random.Generator, edge: float) -> Overfitting:
+def _overfit(best: Finalist, trials: int, random: np.random.Generator, edge: float) -> Overfitting:
     logits = np.sort(random.normal(1.3 * edge, 1.1, 1000))
     return Overfitting(
         trials=trials,
@@ -310,7 +312,7 @@ def _overfit(trials: int, random: np.random.Generator, edge: float) -> Overfitti
         trials_correlation_avg=0.61,
         configs_tested=5000,
         days=DAYS - DAYS_HOLDOUT,
-        sharpe=2.9 * max(edge, 0.3),
+        sharpe=best.metrics["sharpe"],
         sharpe_expected_max=1.74,
         sharpe_probabilistic_prob=0.997,
         deflated_sharpe_prob=0.968 if edge else 0.11,
@@ -321,8 +323,8 @@ def _overfit(trials: int, random: np.random.Generator, edge: float) -> Overfitti
         pbo_logits=logits.tolist(),
         reality_check_p=0.021 if edge else 0.44,
         spa_p=0.018 if edge else 0.41,
-        kfold_train_sharpe=2.6 * max(edge, 0.3),
-        kfold_test_sharpe=1.7 * edge,
+        kfold_train_sharpe=2.6 if edge else 0.7,
+        kfold_test_sharpe=1.7 if edge else -0.1,
     )
 
 
