@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, TypedDict
 
 import msgspec
 
+from sweeps.store import write_atomically
 from sweeps.summary import SweepSummary
 
 NAME = "summary.json"
@@ -43,24 +43,14 @@ class Facts(TypedDict):
 
 
 def write_summary(directory: Path, summary: SweepSummary) -> None:
-    """Write `summary.json` beside, flush it to the disk, rename: a reader sees the old file or the new one, whole.
+    """Write `summary.json`: a reader, or a crash, sees the old file or the new one, whole.
 
     The same summary gives the same bytes. Raises ValueError naming a number that is not finite.
     """
     values = msgspec.to_builtins(summary)
     if place := _find_not_finite(values, "$"):
         raise ValueError(f"summary: {place} is not finite: write None for what has no value")
-    path = directory / NAME
-    temporary = path.with_name(f".{NAME}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(values, file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(directory / NAME, json.dumps(values, indent=1, allow_nan=False).encode() + b"\n")
 
 
 def read_summary(directory: Path) -> SweepSummary:

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from sweeps.summary_file import NAME, read_summary, write_summary
-from tests.unit.trireme.sweep_directories import make_finalist, make_overfitting, make_summary
+from tests.unit.trireme.sweep_directories import change_odds, make_bare_summary, make_summary
 
 
 @pytest.mark.parametrize(
     "summary",
     [
         make_summary(),
-        make_summary(median=None, best=make_finalist(metrics_out_of_sample=None), faults=["nothing passes"]),
-        make_summary(overfitting=make_overfitting(pbo_frac=None, sharpe=0.1 + 0.2)),
+        make_bare_summary(),
+        change_odds(make_summary(), pbo_frac=None, sharpe=0.1 + 0.2),
     ],
 )
 def test_what_is_written_reads_back_and_gives_the_same_bytes(tmp_path: Path, summary: Any) -> None:
@@ -36,7 +36,7 @@ def test_a_number_that_is_not_finite_is_named_and_the_old_file_stays(tmp_path: P
     write_summary(tmp_path, make_summary())
     before = (tmp_path / NAME).read_bytes()
     with pytest.raises(ValueError, match=r"\$\.overfitting\.pbo_logits\[1\] = nan is not finite"):
-        write_summary(tmp_path, make_summary(overfitting=make_overfitting(pbo_logits=[0.0, math.nan])))
+        write_summary(tmp_path, change_odds(make_summary(), pbo_logits=[0.0, math.nan]))
     assert (tmp_path / NAME).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
@@ -76,8 +76,8 @@ def test_a_file_that_is_not_to_the_letter_is_refused(tmp_path: Path, place: str,
     [
         lambda content: content[: len(content) // 2],
         lambda content: b"",
-        lambda content: content.replace(b'"sharpe": 2.31', b'"sharpe": NaN'),
-        lambda content: content.replace(b'"sharpe": 2.31', b'"sharpe": 1e999'),
+        lambda content: content.replace(b'"trials_effective": 214.0', b'"trials_effective": NaN'),
+        lambda content: content.replace(b'"trials_effective": 214.0', b'"trials_effective": 1e999'),
         lambda content: content.replace(b"momentum_sar", b"momentum\xff"),
         lambda content: b"[]",
     ],
