@@ -46,7 +46,8 @@ class Cells:
 
 def read_batches(path: Path, keys: Sequence[str]) -> Iterator[FloatArray]:
     """Yield the columns `keys` of a results file, float64[rows, keys], in order."""
-    for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=list(keys)):
+    # Without pre_buffer, which would keep every column it has read until the end of the file.
+    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(BATCH_ROWS, columns=list(keys)):
         columns = [batch.column(key).to_numpy(zero_copy_only=False) for key in keys]
         yield np.column_stack(columns).astype(np.float64, copy=False)
 

@@ -19,7 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 NS_PER_MS = 1_000_000
-PALE, FAILED, PLUM = "#9db4ca", "#c3c9d0", "#8a5a83"
+PALE, PLUM, ORANGE = "#9db4ca", "#8a5a83", "#ff7a45"
 SCORES = ("#f4f6f8", "#d8e3ed", "#aac4da", "#729bc0", "#3f73a3", "#1d4a76")  # low to high
 # of the parallel coordinates: failing, passing, the best
 LINES = (
@@ -325,7 +325,7 @@ def draw_logits(logits: FloatArray) -> go.Figure:
     """Histogram of the CSCV logits: below zero the one chosen in sample was in the worse half out of sample."""
     reach = max(float(np.abs(logits).max()), 0.1)
     edges = np.linspace(-reach, reach, LOGIT_BINS + 1)
-    counts, _ = np.histogram(logits, edges)
+    counts = np.histogram(-logits, edges)[0][::-1]  # zero counts as the worse half, as in the probability
     middles = (edges[1:] + edges[:-1]) / 2.0
     figure = go.Figure(
         go.Bar(

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeps.score import compute_score
-from sweeps.spec import Constraints
+from sweeps.spec import Constraints, Significance
+from sweeps.statistics.overfitting import explain
 from sweeps.summary import Finalist, FoldSummary, Number, Overfitting, RoundSummary, SweepSummary
 from sweeps.sweep_charts import Curve
 
@@ -103,7 +104,12 @@ def make_sweep(directory: Path, seed: int = 1, edge: float = 1.0) -> MadeSweep:
         overfitting=_overfit(finalists[0], sum(part.configs for part in rounds), random, edge),
         faults=[] if len(passed) else ["it fails sharpe_min", "the deflated Sharpe probability is 0.11, at least 0.95"],
     )
-    return MadeSweep(summary, paths, [make_curve(part.role, random, edge) for part in finalists], _explain(summary))
+    return MadeSweep(
+        summary,
+        paths,
+        [make_curve(part.role, random, edge) for part in finalists],
+        explain(summary.overfitting, Significance()),
+    )
 
 
 def make_bare_sweep(directory: Path) -> MadeSweep:
@@ -326,32 +332,6 @@ def _overfit(best: Finalist, trials: int, random: np.random.Generator, edge: flo
         kfold_train_sharpe=2.6 if edge else 0.7,
         kfold_test_sharpe=1.7 if edge else -0.1,
     )
-
-
-def _explain(summary: SweepSummary) -> list[tuple[str, str, str]]:
-    found = summary.overfitting
-    return [
-        (
-            "Trials",
-            f"{found.trials:,}",
-            "So many configurations were tried; the best of many looks good by luck alone.",
-        ),
-        (
-            "Deflated Sharpe probability",
-            f"{found.deflated_sharpe_prob:.3f}",
-            "So likely is the true Sharpe ratio above what the best of so many trials reaches without any edge.",
-        ),
-        (
-            "Probability of backtest overfitting",
-            f"{found.pbo_frac:.1%}",
-            "In so many of the splits the configuration chosen on one half was below the median on the other half.",
-        ),
-        (
-            "Reality check",
-            f"p = {found.reality_check_p:.3f}",
-            "So often would chance alone bring a best as good as this.",
-        ),
-    ]
 
 
 def _data() -> dict[str, Any]:
