@@ -66,7 +66,7 @@ def compute_overfitting(
     expected_max = compute_sharpe_expected_max(compute_sharpe_variance(sharpes_all), count.effective)
     pbo = compute_pbo(returns, significance.cscv_blocks)
     weights = draw_weights(days, significance.bootstraps, significance.block_days, seed)
-    check = compute_reality_check(returns, weights, significance.block_days)
+    check = compute_reality_check(returns, weights)
     kfold_train_sharpe, kfold_test_sharpe = _measure_kfold(returns, significance)
     return Overfitting(
         trials=trials,

@@ -8,6 +8,7 @@ from sweeps.records import FloatArray
 from sweeps.statistics.blocks import BoolArray, ReturnsArray, read_blocks
 
 SAMPLE_CONFIGS = 2048  # configurations, evenly picked, whose spectrum stands for all
+NOISE_MARGIN = 1.25  # one draw of the signs must not make the few wildest days, of which noise is full, look common
 
 
 class TrialCount(NamedTuple):
@@ -27,8 +28,8 @@ def count_trials(returns: ReturnsArray, trials: int, seed: int) -> TrialCount:
     ratio", J. of Portfolio Management 40(5), 2014; unlike that, it sees groups.
 
     A record of T days shows at most T components, however many there are. So only those count as common that are
-    greater than any left when every return has its sign drawn anew, which keeps the size of each day's move but no
-    correlation (Hong, Sheng and Dobriban, "Selecting the number of components in PCA via random signflips",
+    clearly greater than any left when every return has its sign drawn anew, which keeps the size of each day's move
+    but no correlation (Hong, Sheng and Dobriban, "Selecting the number of components in PCA via random signflips",
     arXiv:2012.02985, 2020; Horn, Psychometrika 30(2), 1965); the variance that remains is spread evenly over all
     other trials, as if independent: the number errs upward. Configurations without any change add to `trials` only.
     NaN among the returns: all trials count.
@@ -59,7 +60,7 @@ def _measure_effective(standard: FloatArray, trials: int, seed: int) -> float:
     signs = np.random.default_rng((seed, 1)).integers(0, 2, standard.shape, np.int8) * 2 - 1
     noise_max = _list_shares(standard * signs)[-1]
     shares = _list_shares(standard)
-    common = shares[shares > noise_max]
+    common = shares[shares > NOISE_MARGIN * noise_max]
     rest = max(0.0, 1.0 - float(common.sum()))
     effective = (np.sqrt(common).sum() + np.sqrt((trials - len(common)) * rest)) ** 2
     return float(np.clip(effective, 1.0, trials))
