@@ -1,4 +1,4 @@
-"""What a finished sweep came to: the finalists looked at whole, the choosing itself walked forward, what chance explains.
+"""What a finished sweep came to: the finalists looked at whole, the choosing walked forward, what chance explains.
 
 The best is the passing configuration whose neighbourhood scores best (`search.stability`), or where nothing passes the
 one that would be it. It alone, and the median of those that pass, meet the holdout, once, on a fresh account.
@@ -79,12 +79,11 @@ def conclude(case: Case, store: SweepStore, rounds: list[RoundSummary]) -> tuple
 
 def _find_best(ranked: list[dict[str, npt.NDArray[Any]]]) -> _Place:
     # Passing ones first, then the stable score, then the score; of equals the first.
-    key = max(
-        (bool(columns["is_passed"][row]), float(columns["score_stable"][row]), float(columns["score"][row]), -index, -row)
-        for index, columns in enumerate(ranked)
-        for row in [int(np.lexsort((-columns["score"], -columns["score_stable"], ~columns["is_passed"]))[0])]
-    )
-    return _Place(-key[3], -key[4])
+    firsts = []
+    for index, columns in enumerate(ranked):
+        row = int(np.lexsort((-columns["score"], -columns["score_stable"], ~columns["is_passed"]))[0])
+        firsts.append((*(-float(columns[name][row]) for name in ("is_passed", "score_stable", "score")), index, row))
+    return _Place(*min(firsts)[-2:])
 
 
 def _find_median(ranked: list[dict[str, npt.NDArray[Any]]]) -> _Place | None:

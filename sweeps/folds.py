@@ -53,7 +53,8 @@ def _make_folds(market: MarketData, end: int, settings: WalkForward) -> list[Fol
     if not settings.folds:
         return []
     first = end - round(end * settings.test_frac)
-    edges = [_floor_to_midnight(market, round(first + (end - first) * k / settings.folds)) for k in range(settings.folds)]
+    bars = (round(first + (end - first) * number / settings.folds) for number in range(settings.folds))
+    edges = [_floor_to_midnight(market, bar) for bar in bars]
     left_out = settings.purge_bars + settings.embargo_bars
     train_bars = edges[0] - left_out
     folds = []

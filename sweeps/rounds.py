@@ -69,6 +69,11 @@ class Piece:
     stop: int
     values: list[list[float]] | None = None
 
+    @property
+    def key(self) -> tuple[int, int]:
+        """Round and chunk."""
+        return self.round_number, self.chunk
+
 
 @dataclass(frozen=True, slots=True)
 class RoundWork:
@@ -118,7 +123,9 @@ class _Chunks:
 class _Generations:
     """The chunks of an adaptive round: what is asked next depends on the rows of the generations before."""
 
-    def __init__(self, number: int, part: RoundSpec, space: SearchSpace, seed: int, store: RoundStore, work: Work) -> None:
+    def __init__(
+        self, number: int, part: RoundSpec, space: SearchSpace, seed: int, store: RoundStore, work: Work
+    ) -> None:
         self._number, self._objectives, self._store, self._work = number, part.objectives, store, work
         directions = tuple(OBJECTIVES[name] for name in part.objectives)
         self._search = AdaptiveSearch(space, part.sampler, seed, directions)
@@ -175,9 +182,7 @@ class _Generations:
 class Schedule:
     """All rounds of a sweep, one after another."""
 
-    def __init__(
-        self, spec: SweepSpec, work: Work, store: SweepStore, workers: int, seconds_per_config: float
-    ) -> None:
+    def __init__(self, spec: SweepSpec, work: Work, store: SweepStore, workers: int, seconds_per_config: float) -> None:
         self._spec, self._work, self._store = spec, work, store
         self._workers, self._seconds_per_config = workers, seconds_per_config
         self.summaries: list[RoundSummary] = []
@@ -286,7 +291,8 @@ def finish_round(current: _Round, work: Work, following: RoundSpec | None) -> Ro
     if following is not None:
         # A region of passing configurations first; among regions alike in that, or without any, the better score.
         found = find_region(current.space, values, is_passed + columns["score"], following.support_frac)
-        region = {key: [low, high] for key, low, high in zip(current.space.keys, found.low, found.high, strict=True)}
+        ends = zip(current.space.keys, found.low, found.high, strict=True)
+        region = {key: [float(low), float(high)] for key, low, high in ends}
     failures = find_failures(columns, work.constraints, work.walk_forward)
     best = int(np.lexsort((-columns["score"], -stable, ~is_passed))[0])
     summary = RoundSummary(
@@ -309,9 +315,7 @@ def finish_round(current: _Round, work: Work, following: RoundSpec | None) -> Ro
 def read_columns(store: RoundStore, chunks: Iterable[int], names: list[str]) -> dict[str, npt.NDArray[Any]]:
     """Return columns of some chunks as arrays, rows in the order of the chunks."""
     tables = [store.read_chunk(chunk, names) for chunk in chunks]
-    return {
-        name: np.concatenate([table[name].to_numpy() for table in tables]) for name in tables[0].column_names
-    }
+    return {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in tables[0].column_names}
 
 
 def _count_tested(failures: dict[str, npt.NDArray[np.bool_]]) -> int:
@@ -340,5 +344,3 @@ def _compute_quantiles(values: npt.NDArray[Any]) -> list[Number]:
 def _read_region(region: dict[str, list[Number]], space: SearchSpace) -> Region:
     low, high = zip(*((float(region[key][0] or 0.0), float(region[key][1] or 0.0)) for key in space.keys), strict=True)
     return Region(low, high, 0.0, 0.0)
-
-

@@ -1,4 +1,4 @@
-"""A sweep's directory: what was asked, the chunks that are finished, the results of each round. Whatever is there is whole.
+"""A sweep's directory: what was asked, the chunks that are finished, the results of each round.
 
     sweep.json               what the sweep is: spec, data, code, account; a resume must find the same
     spec.yaml                the specification as it was given
@@ -229,9 +229,12 @@ def _beside(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def explain_os_error(error: OSError, directory: Path) -> str:
+def explain_write_error(error: Exception, directory: Path) -> str:
     """Return in one line why nothing more can be written."""
-    reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+    reason = str(error)
+    if isinstance(error, OSError):
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if is_full else error.strerror or reason
     return f"cannot write to {directory}: {reason}; finished chunks are kept: mend it"
 
 

@@ -1,7 +1,7 @@
 """What a sweep came to, as plain values: what `summary.json` holds, the report shows and a promotion signs.
 
-Every number is finite or None, so that the JSON is strict. Nothing here depends on the clock or on chunk sizes: the same
-spec, data and code give the same bytes, whatever was killed on the way.
+Every number is finite or None, so that the JSON is strict. Nothing here depends on the clock or on chunk sizes: the
+same spec, data and code give the same bytes, whatever was killed on the way.
 """
 
 from dataclasses import dataclass, field

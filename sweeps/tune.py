@@ -98,7 +98,6 @@ def _fit(searcher: "ChunkSearcher", work: Any, clerk: Any, directory: Path) -> N
                 storage_path=str(directory),
                 verbose=0,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=DEATHS_MAX - 1),
             ),
         )
         tuner.fit()
@@ -114,6 +113,8 @@ class ChunkSearcher(Searcher):  # type: ignore[misc]
         self.failure: Exception | None = None
         self._schedule, self._work, self._clerk, self._on_progress = schedule, work, clerk, on_progress
         self._under_way: dict[str, Piece] = {}
+        self._deaths: dict[tuple[int, int], int] = {}
+        self._again: list[Piece] = []
         self._open_round()
 
     def _open_round(self) -> None:
@@ -129,7 +130,7 @@ class ChunkSearcher(Searcher):  # type: ignore[misc]
         """Return the next chunk; None: not now."""
         if self.failure is not None or self._schedule.current is None:
             return str(Searcher.FINISHED)
-        piece = self._schedule.next_piece()
+        piece = self._again.pop() if self._again else self._schedule.next_piece()
         if piece is None:
             return None if self._under_way else str(Searcher.FINISHED)
         self._under_way[trial_id] = piece
@@ -140,11 +141,12 @@ class ChunkSearcher(Searcher):  # type: ignore[misc]
         piece = self._under_way.pop(trial_id, None)
         if piece is None:
             return
-        failure = RuntimeError("its worker died, again and again") if error or not result else result["failure"]
-        if failure is not None:
-            self.failure = self.failure or _explain(piece, failure)
+        if error or result is None:
+            self._try_again(piece)
             return
-        assert result is not None
+        if result["failure"] is not None:
+            self.failure = self.failure or _explain(piece, result["failure"])
+            return
         self._tally.add(result["configs"], result["passed"])
         self._on_progress(self._tally.progress)
         try:
@@ -152,6 +154,19 @@ class ChunkSearcher(Searcher):  # type: ignore[misc]
                 self._open_round()
         except (OSError, ValueError) as error_after:
             self.failure = error_after
+
+    def _try_again(self, piece: "Piece") -> None:
+        # Tune itself tries only those again that were running: not a chunk whose reused worker was dead already.
+        self._deaths[piece.key] = self._deaths.get(piece.key, 0) + 1
+        if self._deaths[piece.key] < DEATHS_MAX:
+            self._again.append(piece)
+        else:
+            died = RuntimeError(f"{DEATHS_MAX} workers that tried it died")
+            self.failure = self.failure or _explain(piece, died)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune keeps a copy of its settings for a restore of its own: it needs none of ours.
+        return Searcher, ()
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: what is finished lies on disk."""
@@ -304,9 +319,11 @@ def _measure(work: "Work", space: "SearchSpace") -> float:
     from sweeps.chunks import evaluate_chunk, shorten
 
     row = np.array([[axis.from_unit(0.5).item() for axis in space.axes]])
-    evaluate_chunk(shorten(work, WARM_UP_BARS), space, np.zeros(1, np.int64), row)
     started_s = time.perf_counter()
-    evaluate_chunk(work, space, np.zeros(1, np.int64), row)
+    with contextlib.suppress(ValueError):  # a chunk will meet it again, and say which configuration it is
+        evaluate_chunk(shorten(work, WARM_UP_BARS), space, np.zeros(1, np.int64), row)
+        started_s = time.perf_counter()
+        evaluate_chunk(work, space, np.zeros(1, np.int64), row)
     return time.perf_counter() - started_s
 
 

@@ -12,11 +12,12 @@ from trireme.interrupts import interruptible
 from trireme.paper import make_run_directory, start_session
 from trireme.settings import Settings, read_settings
 from trireme.sweep_promote import promote
-from trireme.sweep_show import compare, show
+from trireme.sweep_show import compare, describe, show
 from trireme.sweep_view import OnProgress, show_progress
 
 if TYPE_CHECKING:
     from sweeps.case import Case
+    from sweeps.spec import Significance
     from sweeps.store import SweepStore
     from sweeps.summary import SweepSummary
 
@@ -31,6 +32,7 @@ class SweepOutcome:
     directory: Path
     seconds: float
     configs_fresh: int  # evaluated by this process; the others were there before a resume
+    significance: "Significance"
 
     @property
     def configs_per_s(self) -> float:
@@ -67,7 +69,8 @@ def sweep(
     """
     if ctx.invoked_subcommand is not None:
         return None
-    from sweeps.store import explain_os_error
+    from actors.journal import JournalError
+    from sweeps.store import explain_write_error
     from trireme.main import EXIT_FAILED, EXIT_PARTLY
 
     settings = read_settings(config)
@@ -77,8 +80,8 @@ def sweep(
             outcome = run_here(settings, case, store)
     except KeyboardInterrupt:
         return _stop("interrupted: finished chunks are kept", store, EXIT_PARTLY)
-    except OSError as error:
-        return _stop(f"error: {explain_os_error(error, store.directory)}", store, EXIT_FAILED)
+    except (OSError, JournalError) as error:
+        return _stop(f"error: {explain_write_error(error, store.directory)}", store, EXIT_FAILED)
     except RuntimeError as error:
         return _stop(f"error: {error}; finished chunks are kept", store, EXIT_FAILED)
     if as_json:
@@ -103,11 +106,11 @@ def _judge(outcome: SweepOutcome) -> int:
 
     if outcome.summary.passed:
         return 0
-    failures = outcome.summary.rounds[-1].failures
-    worst = max(failures, key=lambda name: failures[name])
+    last = outcome.summary.rounds[-1]
+    worst = max(last.failures, key=lambda name: last.failures[name])
     click.echo(
-        f"no configuration meets every constraint: {failures[worst]:,} of {outcome.summary.rounds[-1].configs:,} in the "
-        f"last round fail {worst}; nothing can be promoted, results and report are kept in {outcome.directory}",
+        f"no configuration meets every constraint: {last.failures[worst]:,} of {last.configs:,} in the last round fail "
+        f"{worst}; nothing can be promoted, results and report are kept in {outcome.directory}",
         err=True,
     )
     return EXIT_PARTLY
@@ -133,9 +136,7 @@ def open_sweep(
     spec = read_spec(spec_path)
     if catalog is not None:
         spec = dataclasses.replace(spec, source=dataclasses.replace(spec.source, catalog=catalog))
-    case = make_case(
-        spec, load_source(spec.source), settings.limits, settings.costs, settings.equity_start_quote
-    )
+    case = make_case(spec, load_source(spec.source), settings.limits, settings.costs, settings.equity_start_quote)
     if store is not None:
         store.resume(describe_identity(case))
     else:
@@ -178,46 +179,23 @@ def run_sweep(case: "Case", store: "SweepStore", on_progress: OnProgress) -> Swe
     identity = store.read_identity()
     record_sweep(store.directory, dataclasses.asdict(summary), identity["spec_sha256"], time.time_ns())
     write_summary(store.directory, summary)
-    return SweepOutcome(summary, store.directory, time.monotonic() - started_s, sum(fresh.values()))
+    seconds = time.monotonic() - started_s
+    return SweepOutcome(summary, store.directory, seconds, sum(fresh.values()), case.spec.significance)
 
 
 def describe_sweep(outcome: SweepOutcome) -> dict[str, Any]:
     """Return the sweep as the object that `--json` prints."""
-    summary = outcome.summary
-    best, overfitting = summary.best, summary.overfitting
-    return {
-        "configs": summary.configs,
-        "passed": summary.passed,
-        "pass_rate_frac": summary.passed / summary.configs,
-        "rounds": [
-            {
-                "name": part.name,
-                "configs": part.configs,
-                "passed": part.passed,
-                "pass_rate_frac": part.passed / part.configs,
-                "failures": part.failures,
-            }
-            for part in summary.rounds
-        ],
-        "best": {
-            "params": best.params,
-            "metrics": best.metrics,
-            "metrics_out_of_sample": best.metrics_out_of_sample,
-            "is_passed": best.is_passed,
-        },
-        "pbo_frac": overfitting.pbo_frac,
-        "deflated_sharpe_prob": overfitting.deflated_sharpe_prob,
-        "spa_p": overfitting.spa_p,
-        "faults": summary.faults,
-        "seconds": round(outcome.seconds, 3),
-        "configs_per_s": round(outcome.configs_per_s, 1),
-        "out_dir": str(outcome.directory),
-    }
+    timed = {"seconds": round(outcome.seconds, 3), "configs_per_s": round(outcome.configs_per_s, 1)}
+    return describe(outcome.directory, outcome.summary) | timed
 
 
 def show_sweep(outcome: SweepOutcome) -> None:
     """Print what a sweep came to."""
-    from rich.console import Console
+    from trireme.sweep_console import make_console, print_sweep, print_verdict
 
-    show_summary(outcome.summary, outcome.directory)
-    Console().print(f"{outcome.configs_fresh:,} configurations in {outcome.seconds:.1f} s, {outcome.configs_per_s:,.0f}/s")
+    console, directory = make_console(), outcome.directory
+    print_sweep(console, outcome.summary, outcome.significance)
+    print_verdict(console, directory, outcome.summary.faults)
+    rate = f"{outcome.configs_per_s:,.0f} configurations/s"
+    console.print(f"{outcome.configs_fresh:,} configurations evaluated in {outcome.seconds:.1f} s, {rate}")
+    console.print(f"report: {directory / REPORT_NAME}", soft_wrap=True)

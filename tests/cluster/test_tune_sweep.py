@@ -82,7 +82,7 @@ def test_killed_workers_cost_their_chunk_only(tmp_path: Path) -> None:
 
     def kill_a_worker(progress: Progress) -> None:
         if progress.configs_done >= 20 and not killed:
-            trials = [actor for actor in actors().values() if actor["ActorClassName"] == "ChunkTrial"]
+            trials = [actor for actor in actors().values() if actor["ActorClassName"] != "Clerk"]
             killed.extend(actor["Pid"] for actor in trials if actor["State"] == "ALIVE")
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
@@ -129,7 +129,10 @@ def test_a_full_disk_is_told_and_mended_by_a_resume(tmp_path: Path) -> None:
 def test_market_and_features_are_read_in_place() -> None:
     case = make_small_case()
     features = observe_market(case.work.market, case.spec.space.base)
-    for reference, get_array in ((ray.put(case.work), lambda got: got.market.bars), (ray.put(features), lambda got: got)):
+    for reference, get_array in (
+        (ray.put(case.work), lambda got: got.market.bars),
+        (ray.put(features), lambda got: got),
+    ):
         first, second = get_array(ray.get(reference)), get_array(ray.get(reference))
         assert np.shares_memory(first, second)
         assert not first.flags.writeable

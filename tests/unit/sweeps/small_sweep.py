@@ -89,7 +89,7 @@ def run_in_process(case: Case, directory: Path, seed: int = 0, pieces_max: int =
 
 
 def read_files(directory: Path) -> dict[str, bytes]:
-    """Return every file of a sweep by its name, but for Ray Tune's own and the plan that a round's cut is written in."""
+    """Return every file of a sweep by name, but for Ray Tune's own and how a round was cut."""
     return {
         path.relative_to(directory).as_posix(): path.read_bytes()
         for path in sorted(directory.rglob("*"))

@@ -161,7 +161,9 @@ def test_several_instruments_share_one_account() -> None:
 
 def test_bad_input_is_named() -> None:
     case = make_small_case()
-    long = make_space(Axis("trend_bars", True, True, values=(48.0, 9_000.0)), Axis("stop_atr", False, True, low=2.0, high=3.0))
+    long = make_space(
+        Axis("trend_bars", True, True, values=(48.0, 9_000.0)), Axis("stop_atr", False, True, low=2.0, high=3.0)
+    )
     with pytest.raises(ValueError, match=r"trend_bars 9000, atr_bars 56 needs 9,000 bars, the sample has 4,800 of 15m"):
         check_windows(long, case.work.market)
     with pytest.raises(ValueError, match="equity_start_quote is nan"):
