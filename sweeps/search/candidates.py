@@ -66,8 +66,7 @@ def make_candidates(space: SearchSpace, sampler: str, configs: int, seed: int) -
     Raises ValueError for an empty space, a range without points or too many combinations in a grid, a number of
     configurations out of bounds, relations that exclude all or nearly all. Memory does not grow with `configs`.
     """
-    if not space.axes:
-        raise ValueError(f"search space of {space.strategy} is empty: give at least one parameter values or a range")
+    check_axes(space)
     if sampler == "grid":
         count = _count_grid(space)
         allowed = sum(
@@ -84,6 +83,12 @@ def make_candidates(space: SearchSpace, sampler: str, configs: int, seed: int) -
     if not 1 <= configs <= CONFIGS_MAX:
         raise ValueError(f"configs is {configs:,}, must be in 1..{CONFIGS_MAX:,} for the sampler {sampler}")
     return Candidates(space, sampler, seed, _count_until(space, sampler, seed, configs), configs)
+
+
+def check_axes(space: SearchSpace) -> None:
+    """Raise ValueError for a space in which nothing varies."""
+    if not space.axes:
+        raise ValueError(f"search space of {space.strategy} is empty: give at least one parameter values or a range")
 
 
 def _count_grid(space: SearchSpace) -> int:
