@@ -19,6 +19,7 @@ from market.series import format_interval
 from strategies.catalog import STRATEGIES, Idea, Params
 from strategies.search_spaces import Range
 from sweeps.search.candidates import CONFIGS_MAX, make_candidates
+from sweeps.search.regions import Region, narrow
 from sweeps.search.relations import parse_relation
 from sweeps.search.space import Axis, SearchSpace
 from sweeps.spec import (
@@ -35,7 +36,7 @@ from sweeps.spec_keys import ANYTHING, KEYS, SECTION, Key, Table, parse_number, 
 
 GENERATED_SEED, GENERATED_BARS = 7, 35_040  # a year of 15-minute bars
 COUNTED_MAX = 100_000  # candidates: whether relations leave anything is found out at once up to here, else by the sweep
-ADAPTIVE_CONFIGS_MAX = 20_000  # a sampler that looks back takes longer for each configuration than for the one before
+ADAPTIVE_CONFIGS_MAX = 20_000  # asking a sampler that looks back for so many takes minutes, one after another
 
 _NAME_MAX = 80  # characters
 _ROUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -63,9 +64,9 @@ def _read_lines(path: Path) -> Section:
     try:
         return read_yaml(path)
     except (ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
-        # The errors of `read_yaml` name their place; PyYAML lets others out of malformed scalars and endless aliases.
+        # The errors of `read_yaml` name their place; PyYAML lets others out of impossible dates and endless aliases.
         text = " ".join(str(error).split()) or type(error).__name__
-        raise SpecError(text if text.startswith(str(path)) else f"{path}:1: not valid YAML: {text}") from None
+        raise SpecError(text if text.startswith(str(path)) else f"{path}: not valid YAML: {text}") from None
 
 
 def _read_file(top: Table) -> SweepSpec | None:
@@ -226,8 +227,7 @@ def _check_below(table: Table, idea: Idea, base: Params, axes: list[Axis]) -> No
     # Some combinations may contradict the catalog: they are no configurations. Here none would be left.
     least, most = base._asdict(), base._asdict()
     for axis in axes:
-        ends = axis.values or (axis.low, axis.high)
-        least[axis.key], most[axis.key] = ends[0], ends[-1]
+        least[axis.key], most[axis.key] = _get_ends(axis)
     for key, limits in idea.ranges.items():
         if limits.below and least[key] > most[limits.below]:
             text = (
@@ -292,14 +292,7 @@ def _read_points(table: Table, space: SearchSpace | None) -> dict[str, int]:
         return {}
     keys = dict.fromkeys(space.keys, KEYS["space.PARAMETER"]["points"])
     opened = table.open("points", keys, "axis")
-    if opened is None:
-        return {}
-    for axis in space.axes:
-        if axis.key in opened and axis.is_log and axis.values and axis.values[0] <= 0.0:
-            opened.fault(
-                axis.key, f"the list begins with {axis.values[0]:g}, which a log scale has not: make it a range"
-            )
-    return opened.get_all()
+    return opened.get_all() if opened else {}
 
 
 def _check_objective(name: str) -> None:
@@ -309,7 +302,7 @@ def _check_objective(name: str) -> None:
 
 def _check_grid(table: Table, points: dict[str, int], space: SearchSpace) -> None:
     # Later rounds search a part of the space: they may have fewer configurations than this.
-    counts = {axis.key: points.get(axis.key) or len(axis.values) or axis.points for axis in space.axes}
+    counts = {axis.key: _count_values(axis, points.get(axis.key, 0)) for axis in space.axes}
     place = "points" if "points" in table else "sampler"
     if missing := [key for key, count in counts.items() if not count]:
         table.fault(place, f"a grid needs points for the range of {', '.join(missing)}: give them there or here")
@@ -319,26 +312,29 @@ def _check_grid(table: Table, points: dict[str, int], space: SearchSpace) -> Non
         )
 
 
+def _count_values(axis: Axis, points: int) -> int:
+    if axis.values and not points:
+        return len(axis.values)
+    low, high = _get_ends(axis)
+    count = points or axis.points
+    return min(count, int(high - low) + 1) if axis.is_int and low < high else count
+
+
+def _get_ends(axis: Axis) -> tuple[float, float]:
+    return (axis.values[0], axis.values[-1]) if axis.values else (axis.low, axis.high)
+
+
 def _check_first_round(top: Table, space: SearchSpace, part: RoundSpec, seed: int) -> None:
     # Relations may leave nothing to try: found out here where that is quick, else when the sweep begins.
-    axes = [_spread(axis, part.points.get(axis.key, 0)) for axis in space.axes]
-    is_grid = part.sampler == "grid"
-    count = math.prod(len(axis.values) or axis.points for axis in axes) if is_grid else part.configs
+    low, high = zip(*map(_get_ends, space.axes), strict=True)
+    tried = narrow(space, Region(low, high, 1.0, 0.0), part.points)
+    count = part.configs or math.prod(len(axis.values) or axis.points for axis in tried.axes)
     if count > COUNTED_MAX:
         return
-    sampler = "random" if part.sampler in ADAPTIVE else part.sampler
     try:
-        make_candidates(dataclasses.replace(space, axes=tuple(axes)), sampler, count, seed)
+        make_candidates(tried, "random" if part.sampler in ADAPTIVE else part.sampler, count, seed)
     except ValueError as error:
         top.fault("relations" if space.relations else "space", str(error))
-
-
-def _spread(axis: Axis, points: int) -> Axis:
-    # A round's points are taken evenly from the lowest value to the highest, of a list too.
-    if not points:
-        return axis
-    ends = axis.values or (axis.low, axis.high)
-    return dataclasses.replace(axis, values=(), low=ends[0], high=ends[-1], points=points)
 
 
 def spec_json(spec: SweepSpec) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def test_a_log_scale_is_the_catalog_s_unless_the_file_says_otherwise(tmp_path: P
 
 CATALOG = "data: {instruments: [BTC-PERP.BINANCE], catalog: c"
 GENERATED = "data: {instruments: [BTC-PERP.BINANCE], generated: {seed: 1}"
-GRID_1E12 = "{stop_atr: 1000000, trend_bars: 1000000}"
+GRID_1E12 = "{stop_atr: 1000000000000, trend_bars: 1}"
 FAULTS = {
     # the file as a whole
     "unknown key": (1, "nam: x", ["1: nam: unknown key; did you mean name?"]),
@@ -492,14 +492,6 @@ def test_a_grid_of_ten_to_the_twelve_in_the_first_round_is_refused_at_once(tmp_p
     ]
 
 
-def test_a_list_with_zero_has_no_place_on_a_log_scale(tmp_path: Path) -> None:
-    text = SHORT.replace("momentum_sar", "mean_reversion_funding").replace("stop_atr: [2, 3]", "hold_h_max: [0, 4]")
-    assert read(tmp_path, text).space.axes[0].values == (0.0, 4.0)
-    found = find_faults(tmp_path, text.replace("{name: one}", "{name: one, points: {hold_h_max: 5}}"))
-    fault = "the list begins with 0, which a log scale has not: make it a range"
-    assert found == [f"4: rounds[0].points.hold_h_max: {fault}"]
-
-
 def test_all_faults_come_out_together_in_the_order_of_the_lines(tmp_path: Path) -> None:
     text = FILE
     for line in (1, 4, 7, 11, 13, 15, 18, 19):
@@ -529,20 +521,20 @@ FAULTS_TOGETHER = {
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "fault"),
     [
-        "from: 2024-02-30",
-        "x: !!int ''",
-        "x: !!timestamp x",
-        "x: !!bool perhaps",
-        "x: &a [*a]",
-        "x: \x00",
-        "\t",
-        "? [a]",
+        ("from: 2024-02-30", "not valid YAML: day is out of range for month"),
+        ("x: &a [*a]", "not valid YAML: maximum recursion depth exceeded"),
+        ("x: !!timestamp x", "not valid YAML: 'NoneType' object has no attribute 'groupdict'"),
+        ("x: !!bool perhaps", "not valid YAML: 'perhaps'"),
+        ("x: \x00", "not valid YAML: unacceptable character #x0000"),
+        ("\t", "not valid YAML: found character '\\t' that cannot start any token"),
+        ("- a", "expected 'key: value' lines at the top"),
     ],
 )
-def test_what_yaml_itself_cannot_read_is_one_line_too(tmp_path: Path, text: str) -> None:
-    assert len(find_faults(tmp_path, text + "\n")) >= 1
+def test_what_yaml_itself_cannot_read_is_one_line_too(tmp_path: Path, text: str, fault: str) -> None:
+    (found,) = find_faults(tmp_path, text + "\n")
+    assert fault in found
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
