@@ -1,4 +1,4 @@
-"""A Ray session that this process starts, and leaves without a trace.
+"""A Ray session that this process starts, and leaves without a trace; or one that runs already, which it joins.
 
 The embedded session is shut in: every port on loopback (Ray binds to the node's address, which is 127.0.0.1), a token
 of its own in its own directory, no dashboard unless asked for, no usage reports, no metrics of Ray's own, no worker at
@@ -8,6 +8,7 @@ Ray is imported here only when a session begins: reading the command line's help
 """
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
@@ -30,6 +31,12 @@ _UNIX_PATH_MAX_BYTES = 107
 _STOP_S = 10.0
 
 LABEL_WORN = "true"
+TOKEN_ADVICE = "put the cluster's token into ~/.ray/auth_token, or name its file in RAY_AUTH_TOKEN_PATH"
+
+
+# Ray's job server gives it to the entrypoint of a job, with RAY_ADDRESS, and to nobody else.
+_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+_ANSWER_S = 10.0
 
 
 @dataclass
@@ -98,6 +105,7 @@ def start_local(
         "RAY_worker_niceness": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_enable_metrics_collection": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # see _loopback_only: for Ray's own processes and for jobs
         **(system_environment or {}),
     }
     if len(os.fsencode(temp_dir)) + len("/t-12345678") + _SOCKET_TAIL_BYTES > _UNIX_PATH_MAX_BYTES:
@@ -118,7 +126,7 @@ def start_local(
     session._bystanders = bystanders
     _log_instead_of_printing()
     try:
-        with _loopback_only():
+        with _loopback_only(), _own_agent_port():
             context = ray.init(
                 address="local",
                 num_cpus=num_cpus,
@@ -138,8 +146,49 @@ def start_local(
         raise
     session.address = context.address_info["gcs_address"]
     if include_dashboard:
+        # Where `ray start` leaves it: the entrypoint of a job would else ask any Ray that it finds on this machine.
+        (directory / "ray_current_cluster").write_text(session.address)
         session.dashboard_url = f"http://{context.dashboard_url}"
     return session
+
+
+@contextlib.contextmanager
+def join(namespace: str = "trireme", address: str = "auto") -> Iterator[str]:
+    """Connect this process to a Ray that runs already, while this lasts; give its address. Ends nothing at the end.
+
+    address: host:port of Ray itself, not of its job server; "auto" is RAY_ADDRESS, which Ray sets inside a job, else
+    what `ray start` has left on this machine. The token is where Ray looks for it: RAY_AUTH_TOKEN_PATH or
+    ~/.ray/auth_token.
+
+    Raises ValueError when no Ray answers there or it refuses our token, RuntimeError when this process has a session
+    already.
+    """
+    import ray
+    from ray._private import services
+    from ray.exceptions import AuthenticationError
+
+    if ray.is_initialized():
+        raise RuntimeError("this process is connected to Ray already: stop that session first")
+    try:
+        found = services.canonicalize_bootstrap_address(address)
+        host, _, port = found.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()  # Ray itself waits for a minute
+    except (OSError, ValueError, AttributeError):
+        raise ValueError(f"no Ray answers at {address}: start one with `ray start`, or name its host:port") from None
+    _log_instead_of_printing()
+    try:
+        ray.init(address=found, namespace=namespace, log_to_driver=False, logging_level="warning")
+    except (ConnectionError, AuthenticationError):
+        raise ValueError(f"Ray at {found} did not let us in: {TOKEN_ADVICE}") from None
+    try:
+        yield found
+    finally:
+        ray.shutdown()
+
+
+def is_inside_job() -> bool:
+    """Return whether this process is the entrypoint of a Ray job, or started by one: then `join`, start no Ray."""
+    return _JOB_VARIABLE in os.environ
 
 
 def unix_endpoint(directory: Path, name: str) -> str:
@@ -154,6 +203,16 @@ def find_free_port(host: str = "127.0.0.1") -> int:
     """Return a port that nobody listens on at this moment."""
     with socket.create_server((host, 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def ray_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment, and let Ray know, while this lasts."""
+    before = _set_environment(variables)
+    try:
+        yield
+    finally:
+        _restore_environment(before)
 
 
 def _set_environment(environment: Mapping[str, str]) -> dict[str, str | None]:
@@ -188,7 +247,7 @@ def _log_instead_of_printing() -> None:
 def _loopback_only() -> Iterator[None]:
     """Let Ray listen on 127.0.0.1, where it would put the address of a network card and then listen on every one.
 
-    This is Ray's own switch (RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0), which it reads at import: too early for us.
+    This is Ray's own switch (RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0), which it reads at import: here, too early.
     """
     from ray._private import ray_constants
 
@@ -198,6 +257,19 @@ def _loopback_only() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
+def _own_agent_port() -> Iterator[None]:
+    """Let the node's agent, which runs jobs, find a free port: `ray.init` knows only 52365, for every session alike."""
+    from ray._private import parameter
+
+    before = parameter.RayParams
+    parameter.RayParams = functools.partial(before, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = before
 
 
 def _reread_environment() -> None:
