@@ -119,7 +119,7 @@ def evaluate_chunk(
     )
     replay = MetricsReplay(work.market, work.limits, work.costs, work.equity_start_quote)
     trains = [find_days(work.market, fold.train) for fold in work.folds]
-    tests = [MetricsReplay(cut(work.market, fold.test), *_account(work)) for fold in work.folds]
+    tests: list[MetricsReplay] = []
     tried = [space.make_params(row) for row in values]
     for group in _group_by_features(space, values):
         features = (get_features or _observer(work.market))(tried[group[0]])
@@ -131,7 +131,10 @@ def evaluate_chunk(
                 measured.returns_frac[row] = returns_frac
                 for fold, train in enumerate(trains):
                     measured.train_sharpes[row, fold] = compute_sharpes(returns_frac[train])
-                if tests and is_met(metrics, work.constraints):
+                if work.folds and is_met(metrics, work.constraints):
+                    tests = tests or [
+                        MetricsReplay(cut(work.market, fold.test), *_account(work)) for fold in work.folds
+                    ]
                     walked = _walk_forward(work, tests, tried[row], features)
                     measured.test_sharpe[row], measured.test_positive_frac[row] = walked
             except ValueError as error:
@@ -167,9 +170,7 @@ def _group_by_features(space: SearchSpace, values: FloatArray) -> list[list[int]
     return list(groups.values())
 
 
-def _walk_forward(
-    work: Work, tests: list[MetricsReplay], params: Params, features: RecordArray
-) -> tuple[float, float]:
+def _walk_forward(work: Work, tests: list[MetricsReplay], params: Params, features: RecordArray) -> tuple[float, float]:
     # (Sharpe of the tests' days one after another, share of folds that gained)
     returns_frac, gained = [], 0
     for fold, replay in zip(work.folds, tests, strict=True):
@@ -179,9 +180,7 @@ def _walk_forward(
     return float(compute_sharpes(np.concatenate(returns_frac))), gained / len(tests)
 
 
-def _tabulate(
-    work: Work, space: SearchSpace, configs: IntArray, values: FloatArray, measured: _Measured
-) -> pa.Table:
+def _tabulate(work: Work, space: SearchSpace, configs: IntArray, values: FloatArray, measured: _Measured) -> pa.Table:
     columns: dict[str, Any] = {"config": np.asarray(configs, np.int64)}
     keys = space.keys
     for key, default in space.base._asdict().items():

@@ -79,11 +79,12 @@ def conclude(case: Case, store: SweepStore, rounds: list[RoundSummary]) -> tuple
 
 def _find_best(ranked: list[dict[str, npt.NDArray[Any]]]) -> _Place:
     # Passing ones first, then the stable score, then the score; of equals the first.
-    firsts = []
+    firsts: list[tuple[tuple[float, ...], _Place]] = []
     for index, columns in enumerate(ranked):
         row = int(np.lexsort((-columns["score"], -columns["score_stable"], ~columns["is_passed"]))[0])
-        firsts.append((*(-float(columns[name][row]) for name in ("is_passed", "score_stable", "score")), index, row))
-    return _Place(*min(firsts)[-2:])
+        worth = tuple(float(columns[name][row]) for name in ("is_passed", "score_stable", "score"))
+        firsts.append((worth, _Place(index, row)))
+    return max(firsts, key=lambda first: first[0])[1]
 
 
 def _find_median(ranked: list[dict[str, npt.NDArray[Any]]]) -> _Place | None:

@@ -7,14 +7,16 @@ after another, each told the results of all but the generation just before it, s
 while the last chunks of a generation are still under way.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from strategies.catalog import get_idea
 from sweeps.chunks import (
     WALK_FORWARD,
     Work,
@@ -24,6 +26,7 @@ from sweeps.chunks import (
     evaluate_chunk,
     find_failures,
 )
+from sweeps.records import FloatArray
 from sweeps.search.adaptive import AdaptiveSearch
 from sweeps.search.candidates import Candidates, make_candidates
 from sweeps.search.regions import Region, find_region, narrow
@@ -57,6 +60,14 @@ class Progress:
     def configs_per_s(self) -> float:
         """Configurations per second since the round began or was resumed."""
         return self.configs_fresh / self.seconds if self.seconds > 0.0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a configuration takes, in seconds."""
+
+    more_s: float  # one that sees the same as the one before
+    new_s: float  # one for which everything is observed anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +139,7 @@ class _Generations:
     ) -> None:
         self._number, self._objectives, self._store, self._work = number, part.objectives, store, work
         directions = tuple(OBJECTIVES[name] for name in part.objectives)
-        self._search = AdaptiveSearch(space, part.sampler, seed, directions)
+        self._search = AdaptiveSearch(space, cast(Any, part.sampler), seed, directions)
         self.configs = part.configs
         self.chunks = sum(len(self._cut(start)) for start in range(0, part.configs, GENERATION_CONFIGS))
         self.finished = store.list_chunks()
@@ -182,11 +193,11 @@ class _Generations:
 class Schedule:
     """All rounds of a sweep, one after another."""
 
-    def __init__(self, spec: SweepSpec, work: Work, store: SweepStore, workers: int, seconds_per_config: float) -> None:
+    def __init__(self, spec: SweepSpec, work: Work, store: SweepStore, workers: int, cost: Cost) -> None:
         self._spec, self._work, self._store = spec, work, store
-        self._workers, self._seconds_per_config = workers, seconds_per_config
+        self._workers, self._cost = workers, cost
         self.summaries: list[RoundSummary] = []
-        self._space = spec.space
+        self._space = _take_points(spec.space, spec.rounds[0].points)
         self._current: _Round | None = None
         self._open_next()
 
@@ -242,9 +253,6 @@ class Schedule:
 
     def _open(self, number: int, part: RoundSpec, store: RoundStore) -> "_Round":
         space, seed, rounds = self._space, self._spec.seed + number, len(self._spec.rounds)
-        if part.points and number == 1:
-            whole = Region(*zip(*(_get_ends(axis) for axis in space.axes), strict=True), 1.0, 0.0)
-            space = narrow(space, whole, part.points)
         check_windows(space, self._work.market)
         if part.sampler in ADAPTIVE:
             store.begin({"chunk_configs": GENERATION_CONFIGS // GENERATION_CHUNKS})
@@ -252,12 +260,29 @@ class Schedule:
             return _Round(number, part, space, RoundWork(space, None, part.configs), store, chunks, rounds)
         candidates = make_candidates(space, part.sampler, part.configs, seed)
         wanted = self._spec.chunk_configs or choose_chunk_configs(
-            len(candidates), self._seconds_per_config * candidates.configs / len(candidates), self._workers
+            len(candidates), self._compute_seconds(candidates), self._workers
         )
         begun = store.begin({"chunk_configs": wanted})
         chunks = _Chunks(number, candidates, store, begun["chunk_configs"])
         work = RoundWork(space, candidates, candidates.configs)
         return _Round(number, part, space, work, store, chunks, rounds)
+
+    def _compute_seconds(self, candidates: Candidates) -> float:
+        # That a candidate takes, on average.
+        work = RoundWork(candidates.space, candidates, candidates.configs)
+        new = sum(1 for _ in list_slow_rows(work)) or candidates.configs
+        seconds = candidates.configs * self._cost.more_s + min(new, candidates.configs) * self._cost.new_s
+        return seconds / len(candidates)
+
+
+def list_slow_rows(work: RoundWork) -> Iterator[FloatArray]:
+    """Yield one row for each combination of slow parameters that configurations of a round share; none: they do not."""
+    space = work.space
+    slow = get_idea(space.base).slow
+    is_grid = work.candidates is not None and work.candidates.sampler == "grid"
+    if is_grid or all(axis.values for axis in space.axes if axis.key in slow):
+        choices = (axis.list_values() if axis.key in slow else (axis.from_unit(0.0).item(),) for axis in space.axes)
+        yield from map(np.array, itertools.product(*choices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +312,7 @@ def finish_round(current: _Round, work: Work, following: RoundSpec | None) -> Ro
     values = np.column_stack([np.asarray(columns[key], np.float64) for key in current.space.keys])
     is_passed = columns["is_passed"]
     stable, neighbours = compute_neighbourhood(current.space, values, columns["score"], is_passed)
-    region = None
+    region: dict[str, list[Number]] | None = None
     if following is not None:
         # A region of passing configurations first; among regions alike in that, or without any, the better score.
         found = find_region(current.space, values, is_passed + columns["score"], following.support_frac)
@@ -339,6 +364,11 @@ def _compute_quantiles(values: npt.NDArray[Any]) -> list[Number]:
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
     return np.quantile(known, QUANTILES).tolist() if len(known) else [None] * len(QUANTILES)
+
+
+def _take_points(space: SearchSpace, points: Mapping[str, int]) -> SearchSpace:
+    low, high = zip(*map(_get_ends, space.axes), strict=True)
+    return narrow(space, Region(low, high, 1.0, 0.0), points) if points else space
 
 
 def _read_region(region: dict[str, list[Number]], space: SearchSpace) -> Region:

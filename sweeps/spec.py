@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from market.fills import Costs
 from sweeps.search.space import SearchSpace
 
 SAMPLERS = ("grid", "random", "sobol", "tpe", "nsga2")
 ADAPTIVE = ("tpe", "nsga2")  # what they try next depends on what they have seen
-OBJECTIVES = {
+OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
     "score": "maximize",
     "sharpe": "maximize",
     "return_frac": "maximize",

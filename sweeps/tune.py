@@ -11,7 +11,6 @@ are cached on disk before numba is imported.
 """
 
 import contextlib
-import itertools
 import logging
 import math
 import os
@@ -34,7 +33,7 @@ from market.kernel_cache import set_kernel_cache
 if TYPE_CHECKING:
     from sweeps.chunks import Work
     from sweeps.records import RecordArray
-    from sweeps.rounds import Piece, Progress, RoundWork, Schedule
+    from sweeps.rounds import Cost, Piece, Progress, RoundWork, Schedule
     from sweeps.search.space import SearchSpace
     from sweeps.spec import SweepSpec
     from sweeps.store import ChunkRows, SweepStore
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
 ROLE = "fast_compute"
 FEATURES_SHARED_FRAC_MAX = 0.4  # of the object store; chunks observe the rest themselves
 WARM_UP_BARS = 512
+TIMED_CONFIGS = 8
+SECONDS_UNKNOWN = 0.001  # that a configuration takes
 DEATHS_MAX = 3  # of the workers that tried one chunk
 RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no files per trial
@@ -312,36 +313,36 @@ def _count_workers() -> int:
     return max(1, math.floor(sum(node["Resources"].get("CPU", 0.0) for node in nodes)))
 
 
-def _measure(work: "Work", space: "SearchSpace") -> float:
-    # Compiles the replay here, once, before workers ask the disk cache for it; seconds that one configuration takes.
+def _measure(work: "Work", space: "SearchSpace") -> "Cost":
+    # Compiles the replay here, once, before workers ask the disk cache for it; then times it.
     import numpy as np
 
     from sweeps.chunks import evaluate_chunk, shorten
+    from sweeps.rounds import Cost
 
-    row = np.array([[axis.from_unit(0.5).item() for axis in space.axes]])
-    started_s = time.perf_counter()
+    row = np.array([axis.from_unit(0.5).item() for axis in space.axes])
+    seconds = []
     with contextlib.suppress(ValueError):  # a chunk will meet it again, and say which configuration it is
-        evaluate_chunk(shorten(work, WARM_UP_BARS), space, np.zeros(1, np.int64), row)
-        started_s = time.perf_counter()
-        evaluate_chunk(work, space, np.zeros(1, np.int64), row)
-    return time.perf_counter() - started_s
+        evaluate_chunk(shorten(work, WARM_UP_BARS), space, np.zeros(1, np.int64), row[np.newaxis])
+        for configs in (1, 1 + TIMED_CONFIGS):
+            started_s = time.perf_counter()
+            evaluate_chunk(work, space, np.zeros(configs, np.int64), np.tile(row, (configs, 1)))
+            seconds.append(time.perf_counter() - started_s)
+    if len(seconds) < 2:
+        return Cost(SECONDS_UNKNOWN, SECONDS_UNKNOWN)
+    more_s = max(seconds[1] - seconds[0], 1e-6) / TIMED_CONFIGS
+    return Cost(more_s, max(seconds[0], more_s))
 
 
 def _share_features(work: "Work", round_work: "RoundWork") -> dict[tuple[Any, ...], Any]:
-    # Only a grid tries the same slow parameters in more than one chunk.
-    from strategies.catalog import get_idea, slow_key
+    from strategies.catalog import slow_key
     from sweeps.chunks import observe_market
+    from sweeps.rounds import list_slow_rows
 
-    candidates, space = round_work.candidates, round_work.space
-    if candidates is None or candidates.sampler != "grid":
-        return {}
     room_bytes = FEATURES_SHARED_FRAC_MAX * ray.cluster_resources().get("object_store_memory", 0.0)
-    slow = get_idea(space.base).slow
     shared: dict[tuple[Any, ...], Any] = {}
-    for row in itertools.product(
-        *(axis.list_values() if axis.key in slow else axis.list_values()[:1] for axis in space.axes)
-    ):
-        params = space.make_params(row)
+    for row in list_slow_rows(round_work):
+        params = round_work.space.make_params(row)
         features = observe_market(work.market, params)
         if (room_bytes := room_bytes - features.nbytes) < 0:
             break

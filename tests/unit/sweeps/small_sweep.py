@@ -14,7 +14,7 @@ from risk.limits import LIMITS_DEFAULT, Limits
 from strategies.catalog import parse_params
 from sweeps.case import Case, describe_identity, make_case
 from sweeps.conclusion import conclude
-from sweeps.rounds import Schedule
+from sweeps.rounds import Cost, Schedule
 from sweeps.search.space import Axis, SearchSpace
 from sweeps.spec import Constraints, DataSource, RoundSpec, Significance, SweepSpec, WalkForward
 from sweeps.store import SweepStore
@@ -72,7 +72,7 @@ def run_in_process(case: Case, directory: Path, seed: int = 0, pieces_max: int =
         store.resume(describe_identity(case))
     else:
         store.begin(describe_identity(case), "spec: of a test\n")
-    schedule, draw, under_way = Schedule(case.spec, case.work, store, 2, 0.001), random.Random(seed), []
+    schedule, draw, under_way = Schedule(case.spec, case.work, store, 2, Cost(0.001, 0.002)), random.Random(seed), []
     while (current := schedule.current) is not None:
         while len(under_way) < 3 and (piece := schedule.next_piece()) is not None:
             under_way.append(piece)
