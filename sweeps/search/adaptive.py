@@ -2,7 +2,7 @@
 
 Optuna sees each axis as its unit 0..1 (`Axis.from_unit`): the whole-number distributions of its TPE take three times
 as long. Asking costs, with 6 axes on a core that others share: TPE 7 to 17 ms a configuration, whatever it was told
-before (its history is bounded, see `HISTORY_MAX`; unbounded it would be 35 ms after 2,000), NSGA-II 1 ms, 3 after 2,000.
+before (its history is bounded, see `HISTORY_MAX`; unbounded: 35 ms after 2,000), NSGA-II 1 ms, 3 after 2,000.
 """
 
 from collections import deque
@@ -58,8 +58,6 @@ class AdaptiveSearch:
 
         Raises ValueError where relations exclude `ATTEMPTS_MAX` candidates in a row.
         """
-        if self._sampler == "tpe" and len(self._list_finished()) > HISTORY_MAX:
-            self._forget()
         values = np.empty((count, len(self._space.axes)))
         for row in range(count):
             values[row] = self._ask_allowed()
@@ -88,15 +86,17 @@ class AdaptiveSearch:
 
     def _ask_allowed(self) -> FloatArray:
         for _ in range(ATTEMPTS_MAX):
+            finished = len(self._list_finished())
+            if self._sampler == "tpe" and finished > HISTORY_MAX:
+                self._forget()
             trial = self._study.ask(self._distributions)
             row = np.array([float(axis.from_unit(trial.params[axis.key])) for axis in self._space.axes])
             if self._space.find_allowed(row[np.newaxis])[0]:
                 self._asked.append(trial)
                 return row
             # While the start is random nothing is to be learnt: told as pruned, it would count as a start.
-            is_start = len(self._list_finished()) < self._population
             trial.set_constraint("relations", _EXCLUDED_VIOLATION)
-            self._study.tell(trial, state=TrialState.FAIL if is_start else TrialState.PRUNED)
+            self._study.tell(trial, state=TrialState.FAIL if finished < self._population else TrialState.PRUNED)
         raise ValueError(
             f"relations of {self._space.strategy} excluded {ATTEMPTS_MAX:,} candidates of {self._sampler} in a row: "
             "loosen them or narrow the ranges to where they hold"

@@ -2,8 +2,8 @@
 
 The box is found by PRIM (Friedman and Fisher, "Bump hunting in high-dimensional data", Statistics and Computing 9,
 1999): little by little the worst faces of the whole space are peeled off, then the box grows again as long as that does
-no harm. What counts are means over regions that hold a share of all configurations, so that one lucky point among poor
-ones moves nothing, while a broad plateau is found.
+no harm. What counts are means over regions that hold a share of all configurations, and no merit counts for more than
+that of the best hundredth: a lucky point among poor ones moves nothing, while a broad plateau is found.
 """
 
 import dataclasses
@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from market.instruments import suggest
-from sweeps.search.space import Axis, FloatArray, SearchSpace, round_digits
+from sweeps.search.space import Axis, BoolArray, FloatArray, SearchSpace, round_digits
 
 PEEL_FRAC = 0.05  # of the box, the patience of the paper; at least one value of an axis
+BEST_FRAC = 0.01  # of the configurations have the greatest merit that counts
 BINS_MAX = 256  # an axis with more values than this is cut into so many bins of equal count
 
 CodeArray = npt.NDArray[np.uint8]
@@ -76,14 +77,17 @@ def find_region(space: SearchSpace, values: FloatArray, merit: FloatArray, suppo
         raise ValueError(f"support_frac is {support_frac}, must be above 0 and at most 1")
     is_finite = np.isfinite(merit)
     merit = np.where(is_finite, merit, np.min(merit, where=is_finite, initial=math.inf) if is_finite.any() else 0.0)
+    at = len(merit) - math.ceil(BEST_FRAC * len(merit))
+    counted = np.minimum(merit, np.partition(merit, at)[at])
     codes = np.empty(values.shape[::-1], np.uint8)
     bins = [_cut(values[:, column], codes[column]) for column in range(len(space.axes))]
-    span = float(np.ptp(merit)) or 1.0
-    boxes = _peel(codes, merit, bins, math.ceil(support_frac * len(merit) - 1e-9), span)
-    box = _paste(codes, merit, bins, max(boxes, key=lambda box: _grade(box.mean, span)), span)
+    span = float(np.ptp(counted)) or 1.0
+    boxes = _peel(codes, counted, bins, math.ceil(support_frac * len(merit) - 1e-9), span)
+    box = _paste(codes, counted, bins, max(boxes, key=lambda box: _grade(box.mean, span)), span)
+    is_inside = ~_find_outside(codes, box).any(axis=0)
     edges = [_find_edges(*part) for part in zip(space.axes, bins, box.low, box.high, strict=True)]
     low, high = zip(*edges, strict=True)
-    return Region(low, high, box.rows / len(merit), box.mean)
+    return Region(low, high, box.rows / len(merit), float(merit[is_inside].mean()))
 
 
 def _grade(gain: float, span: float) -> float:
@@ -154,8 +158,7 @@ def _list_peels(box: _Box, axis: int, rows: npt.NDArray[Any], total: npt.NDArray
 
 def _paste(codes: CodeArray, merit: FloatArray, bins: list[_Bins], box: _Box, span: float) -> _Box:
     while True:
-        low, high = np.array(box.low)[:, np.newaxis], np.array(box.high)[:, np.newaxis]
-        is_outside = (codes < low) | (codes > high)
+        is_outside = _find_outside(codes, box)
         is_beside = np.count_nonzero(is_outside, axis=0) == 1  # outside along one axis only
         best: tuple[tuple[float, int], _Box] | None = None
         for axis, part in enumerate(bins):
@@ -168,6 +171,11 @@ def _paste(codes: CodeArray, merit: FloatArray, bins: list[_Bins], box: _Box, sp
         if best is None or best[0][0] < _grade(box.mean, span):
             return box
         box = best[1]
+
+
+def _find_outside(codes: CodeArray, box: _Box) -> BoolArray:
+    low, high = (np.array(bounds, np.uint8)[:, np.newaxis] for bounds in (box.low, box.high))
+    return (codes < low) | (codes > high)
 
 
 def _list_pastes(box: _Box, axis: int, rows: npt.NDArray[Any], total: npt.NDArray[Any]) -> list[_Box]:

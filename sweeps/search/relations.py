@@ -57,7 +57,7 @@ def parse_relation(text: str, keys: Collection[str]) -> Relation:
     >>> parse_relation("2 < fast_bars * 4 <= trend_bars", space).find_kept(space)
     array([ True, False])
     """
-    text = text.strip()
+    text = " ".join(text.split())
     names: set[str] = set()
     try:
         _check_condition(_parse(text), keys, names)
