@@ -76,13 +76,13 @@ class Overfitting:
     sharpe_expected_max: Number  # of the best of so many trials without any edge
     sharpe_probabilistic_prob: Number  # true Sharpe > 0, if this were the only trial
     deflated_sharpe_prob: Number
-    track_record_days_min: Number  # None: no length suffices
-    pbo_frac: Number
+    track_record_days_min: Number  # for sharpe > 0, were it the only trial; None: no length suffices
+    pbo_frac: Number  # None: not to be tested, as where only one was tried
     pbo_degradation_slope: Number  # out-of-sample on in-sample Sharpe of the chosen
     pbo_loss_prob: Number  # the chosen loses out of sample
     pbo_logits: list[Number]  # histogram input: at most 1,000 logits, evenly picked from the sorted ones
     reality_check_p: Number  # White
-    spa_p: Number  # Hansen, consistent
+    spa_p: Number  # Hansen, consistent, on Sharpe ratios
     kfold_train_sharpe: Number  # purged k-fold: mean Sharpe of the one chosen on train ...
     kfold_test_sharpe: Number  # ... and of the same on the fold left out
 

@@ -38,7 +38,7 @@ def keep_best(best_in: FloatArray, best_out: FloatArray, values_in: FloatArray, 
     ([3.0], [4.0])
     """
     best = values_in.max(axis=1)
-    out = np.where(values_in == best[:, np.newaxis], values_out, np.inf).min(axis=1)
-    out = np.where(best == best_in, np.minimum(out, best_out), out)
-    best_out[:] = np.where(best >= best_in, out, best_out)
-    best_in[:] = np.maximum(best, best_in)
+    rows = np.flatnonzero(best >= best_in)
+    out = np.where(values_in[rows] == best[rows, np.newaxis], values_out[rows], np.inf).min(axis=1)
+    best_out[rows] = np.where(best[rows] > best_in[rows], out, np.minimum(out, best_out[rows]))
+    np.maximum(best, best_in, out=best_in)

@@ -125,19 +125,20 @@ def judge(overfitting: Overfitting, significance: Significance) -> list[str]:
         )
     if not _at_most(overfitting.spa_p, significance.alpha):
         faults.append(
-            f"luck explains the mean return: a market without any edge gives a best as good in "
+            f"luck explains the sweep: markets without any edge give a best as good in "
             f"{_percent(overfitting.spa_p)} of the redrawn records (White's reality check: "
             f"{_percent(overfitting.reality_check_p)}), allowed {_percent(significance.alpha)}"
         )
     is_chosen = overfitting.trials > 1
     if is_chosen and overfitting.pbo_frac is None:
         faults.append(
-            f"the record of {overfitting.days:,} days is too short to test whether choosing carries over (PBO)"
+            f"whether choosing carries over could not be tested (PBO): the record has {overfitting.days:,} days, and "
+            f"the returns of {overfitting.configs_tested:,} configurations were kept"
         )
     elif is_chosen and not _at_most(overfitting.pbo_frac, significance.pbo_frac_max):
         faults.append(
             f"choosing does not carry over: in {_percent(overfitting.pbo_frac)} of the splits the best in one half of "
-            f"the record is not above average in the other, allowed {_percent(significance.pbo_frac_max)} (PBO)"
+            f"the record is in the worse half of all in the other, allowed {_percent(significance.pbo_frac_max)} (PBO)"
         )
     if overfitting.track_record_days_min is None:
         faults.append(f"no record is long enough: a Sharpe ratio of {_format(overfitting.sharpe)} is not above zero")
@@ -177,7 +178,7 @@ def explain(overfitting: Overfitting, significance: Significance) -> list[tuple[
         (
             "Deflated Sharpe ratio",
             _percent(overfitting.deflated_sharpe_prob),
-            f"Probability that it is above the best by luck, which is the fair question; promotion needs {confidence}.",
+            f"Probability that the true Sharpe ratio is above that best by luck; promotion needs {confidence}.",
         ),
         (
             "Minimum track record",
@@ -188,8 +189,8 @@ def explain(overfitting: Overfitting, significance: Significance) -> list[tuple[
         (
             "Probability of backtest overfitting",
             _percent(overfitting.pbo_frac),
-            f"How often the best in one half of the record is not above average in the other, over {splits:,} ways to "
-            f"split it; promotion allows {_percent(significance.pbo_frac_max)}, choosing blindly gives 50 %.",
+            f"How often the best in one half of the record is in the worse half of all in the other, over {splits:,} "
+            f"splits; promotion allows {_percent(significance.pbo_frac_max)}, choosing blindly gives 50 %.",
         ),
         (
             "Loss after choosing",
@@ -236,7 +237,7 @@ def _describe_trials(overfitting: Overfitting) -> str:
 
 
 def _format(value: Number, form: str = ".2f", unit: str = "") -> str:
-    return "not defined" if value is None else f"{value:{form}} {unit}".rstrip()
+    return "not defined" if value is None else f"{value:z{form}} {unit}".rstrip()
 
 
 def _percent(value: Number) -> str:
