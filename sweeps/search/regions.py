@@ -3,7 +3,7 @@
 The box is found by PRIM (Friedman and Fisher, "Bump hunting in high-dimensional data", Statistics and Computing 9,
 1999): little by little the worst faces of the whole space are peeled off, then the box grows again as long as that does
 no harm. What counts are means over regions that hold a share of all configurations, and no merit counts for more than
-that of the best hundredth: a lucky point among poor ones moves nothing, while a broad plateau is found.
+the fifth best: a lucky point among poor ones moves nothing, while a broad plateau is found.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from market.instruments import suggest
 from sweeps.search.space import Axis, BoolArray, FloatArray, SearchSpace, round_digits
 
 PEEL_FRAC = 0.05  # of the box, the patience of the paper; at least one value of an axis
-BEST_FRAC = 0.01  # of the configurations have the greatest merit that counts
+BEST_COUNTED = 5  # greater merits count as the fifth best; of under 500, as that of the best hundredth
 BINS_MAX = 256  # an axis with more values than this is cut into so many bins of equal count
 
 CodeArray = npt.NDArray[np.uint8]
@@ -77,7 +77,7 @@ def find_region(space: SearchSpace, values: FloatArray, merit: FloatArray, suppo
         raise ValueError(f"support_frac is {support_frac}, must be above 0 and at most 1")
     is_finite = np.isfinite(merit)
     merit = np.where(is_finite, merit, np.min(merit, where=is_finite, initial=math.inf) if is_finite.any() else 0.0)
-    at = len(merit) - math.ceil(BEST_FRAC * len(merit))
+    at = len(merit) - min(BEST_COUNTED, math.ceil(len(merit) / 100))
     counted = np.minimum(merit, np.partition(merit, at)[at])
     codes = np.empty(values.shape[::-1], np.uint8)
     bins = [_cut(values[:, column], codes[column]) for column in range(len(space.axes))]
