@@ -110,46 +110,35 @@ def evaluate_chunk(
     Raises ValueError naming the configuration that cannot be measured.
     """
     days = find_days(work.market, range(work.market.bars.shape[1]))
-    measured = _Measured(
-        np.zeros(len(configs), METRICS_DTYPE),
-        np.zeros((len(configs), days.stop), np.float32),
-        np.zeros((len(configs), len(work.folds))),
-        np.full(len(configs), np.nan),
-        np.full(len(configs), np.nan),
-    )
+    metrics = np.zeros(len(configs), METRICS_DTYPE)
+    equity_daily_quote = np.zeros((len(configs), days.stop))
+    walked = np.full((len(configs), 2), np.nan)
     replay = MetricsReplay(work.market, work.limits, work.costs, work.equity_start_quote)
-    trains = [find_days(work.market, fold.train) for fold in work.folds]
     tests: list[MetricsReplay] = []
     tried = [space.make_params(row) for row in values]
     for group in _group_by_features(space, values):
         features = (get_features or _observer(work.market))(tried[group[0]])
         for row in group:
             try:
-                metrics = replay.run(tried[row], features)
-                returns_frac = compute_returns(replay.equity_daily_quote, work.equity_start_quote)
-                measured.metrics[row] = metrics
-                measured.returns_frac[row] = returns_frac
-                for fold, train in enumerate(trains):
-                    measured.train_sharpes[row, fold] = compute_sharpes(returns_frac[train])
-                if work.folds and is_met(metrics, work.constraints):
+                metrics[row] = found = replay.run(tried[row], features)
+                equity_daily_quote[row] = replay.equity_daily_quote
+                if work.folds and is_met(found, work.constraints):
                     tests = tests or [
                         MetricsReplay(cut(work.market, fold.test), *_account(work)) for fold in work.folds
                     ]
-                    walked = _walk_forward(work, tests, tried[row], features)
-                    measured.test_sharpe[row], measured.test_positive_frac[row] = walked
+                    walked[row] = _walk_forward(work, tests, tried[row], features)
             except ValueError as error:
                 raise ValueError(f"configuration {configs[row]} ({tried[row]}): {error}") from None
-    return _tabulate(work, space, configs, values, measured), measured.returns_frac
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    # Row by row, what the replays left.
-    metrics: RecordArray
-    returns_frac: npt.NDArray[np.float32]
-    train_sharpes: FloatArray
-    test_sharpe: FloatArray
-    test_positive_frac: FloatArray
+    returns_frac = compute_returns(equity_daily_quote, work.equity_start_quote)
+    columns = _list_params(space, configs, values)
+    columns |= {name: np.ascontiguousarray(metrics[name]) for name in Metrics._fields}
+    for number, fold in enumerate(work.folds):
+        columns[f"train_sharpe_{number}"] = compute_sharpes(returns_frac[:, find_days(work.market, fold.train)])
+    columns["walk_forward_sharpe"], columns["walk_forward_positive_frac"] = np.ascontiguousarray(walked.T)
+    columns["score"] = compute_score(columns, work.constraints)
+    failures = find_failures(columns, work.constraints, work.walk_forward)
+    columns["is_passed"] = ~np.logical_or.reduce(list(failures.values()))
+    return pa.table(columns), returns_frac.astype(np.float32)
 
 
 def _account(work: Work) -> tuple[Limits, Costs, float]:
@@ -180,21 +169,13 @@ def _walk_forward(work: Work, tests: list[MetricsReplay], params: Params, featur
     return float(compute_sharpes(np.concatenate(returns_frac))), gained / len(tests)
 
 
-def _tabulate(work: Work, space: SearchSpace, configs: IntArray, values: FloatArray, measured: _Measured) -> pa.Table:
+def _list_params(space: SearchSpace, configs: IntArray, values: FloatArray) -> dict[str, Any]:
     columns: dict[str, Any] = {"config": np.asarray(configs, np.int64)}
     keys = space.keys
     for key, default in space.base._asdict().items():
         column = values[:, keys.index(key)] if key in keys else np.full(len(configs), default)
         columns[key] = column.astype(type(default))
-    columns |= {name: np.ascontiguousarray(measured.metrics[name]) for name in Metrics._fields}
-    for fold in range(len(work.folds)):
-        columns[f"train_sharpe_{fold}"] = np.ascontiguousarray(measured.train_sharpes[:, fold])
-    columns["walk_forward_sharpe"] = measured.test_sharpe
-    columns["walk_forward_positive_frac"] = measured.test_positive_frac
-    columns["score"] = compute_score(columns, work.constraints)
-    failures = find_failures(columns, work.constraints, work.walk_forward)
-    columns["is_passed"] = ~np.logical_or.reduce(list(failures.values()))
-    return pa.table(columns)
+    return columns
 
 
 def is_met(metrics: Metrics, constraints: Constraints) -> bool:
