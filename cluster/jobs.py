@@ -162,10 +162,11 @@ def _find_way(url: str) -> dict[str, str]:
 
 
 def _connect(url: str) -> Any:
+    from ray._private.runtime_env import packaging
     from ray.dashboard.modules import dashboard_sdk
     from ray.dashboard.modules.job import sdk
 
-    for module in (dashboard_sdk, sdk):
+    for module in (packaging, dashboard_sdk, sdk):
         logging.getLogger(module.__name__).setLevel(logging.WARNING)  # of packages and sockets nobody asked
 
     class Client(sdk.JobSubmissionClient):  # type: ignore[misc]

@@ -153,12 +153,13 @@ def start_local(
 
 
 @contextlib.contextmanager
-def join(namespace: str = "trireme", address: str = "auto") -> Iterator[str]:
+def join(namespace: str = "trireme", address: str = "auto", worker_setup: str | None = None) -> Iterator[str]:
     """Connect this process to a Ray that runs already, while this lasts; give its address. Ends nothing at the end.
 
     address: host:port of Ray itself, not of its job server; "auto" is RAY_ADDRESS, which Ray sets inside a job, else
     what `ray start` has left on this machine. The token is where Ray looks for it: RAY_AUTH_TOKEN_PATH or
-    ~/.ray/auth_token.
+    ~/.ray/auth_token. worker_setup: "module.function" that each worker of ours calls before anything else; those of
+    an embedded session inherit our environment instead.
 
     Raises ValueError when no Ray answers there or it refuses our token, RuntimeError when this process has a session
     already.
@@ -176,8 +177,11 @@ def join(namespace: str = "trireme", address: str = "auto") -> Iterator[str]:
     except (OSError, ValueError, AttributeError):
         raise ValueError(f"no Ray answers at {address}: start one with `ray start`, or name its host:port") from None
     _log_instead_of_printing()
+    environment = {"worker_process_setup_hook": worker_setup} if worker_setup else None
     try:
-        ray.init(address=found, namespace=namespace, log_to_driver=False, logging_level="warning")
+        ray.init(
+            address=found, namespace=namespace, runtime_env=environment, log_to_driver=False, logging_level="warning"
+        )
     except (ConnectionError, AuthenticationError):
         raise ValueError(f"Ray at {found} did not let us in: {TOKEN_ADVICE}") from None
     try:

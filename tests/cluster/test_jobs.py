@@ -55,14 +55,15 @@ def run_python(code: str, *arguments: str) -> list[str]:
 
 
 JOINING = f"""
-import sys
+import sys, tracemalloc
 sys.path.insert(0, {str(TOP)!r})
 from cluster.session import is_inside_job, join
 print(open("spec.yaml").read(), end="")
 print("progress", file=sys.stderr)
-with join("trireme") as address:
+with join("trireme", worker_setup="tracemalloc.start") as address:
     import ray
     print(is_inside_job(), address, ray.get_runtime_context().namespace, len(ray.nodes()))
+    print(ray.get(ray.remote(lambda: tracemalloc.is_tracing()).remote()), tracemalloc.is_tracing())
 print(ray.is_initialized())
 """
 
@@ -73,7 +74,7 @@ def test_a_job_runs_off_the_head_joins_its_cluster_and_its_streams_arrive_apart(
     session, node_id = cluster
     job = submit(url.removeprefix("http://"), run_python(JOINING), {"spec.yaml": "axes: $HOME µ\n"})
     code, outputs, log = watch(job)
-    assert (code, outputs) == (0, ["axes: $HOME µ", f"True {session.address} trireme 2", "False"])
+    assert (code, outputs) == (0, ["axes: $HOME µ", f"True {session.address} trireme 2", "True False", "False"])
     assert "progress" in log
     assert not [line for line in log if session.auth_token and session.auth_token in line]
     assert JobSubmissionClient(url).get_job_info(job.job_id).driver_node_id == node_id
