@@ -64,11 +64,11 @@ def main() -> None:
     print_row("  indicators of one configuration (shared in sweeps)", time_observe(market), market.bars.shape[1])
     if arguments.skip_peers:
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "market.npz"
-        write_for_peers(path, market, targets)
-        for name, (requirements, repeats) in PEERS.items():
-            print_peer(name, requirements, repeats, path, ours)
+    for name, (_, repeats) in PEERS.items():
+        if (result := run_peer(name, f"{name}_peer", market, targets, repeats)) is not None:
+            label = f"{name} {result['version']}: same wishes given, no risk rules"
+            ratio = min(result["seconds"]) / ours
+            print_row(label, result["seconds"], BARS, result["trades"], result["return_frac"], ratio)
 
 
 def read_market(catalog: Path | None, instrument_id: str) -> tuple[MarketData, str]:
@@ -93,12 +93,12 @@ def read_market(catalog: Path | None, instrument_id: str) -> tuple[MarketData, s
     return make_market([find_instrument("BTC-PERP.BINANCE")], bars, 900 * NS_PER_S), "real data"
 
 
-def compute_targets(market: MarketData) -> np.ndarray[Any, Any]:
+def compute_targets(market: MarketData, params: Any = MOMENTUM_SAR_DEFAULT) -> np.ndarray[Any, Any]:
     """Return the strategy's wished position at each close (-1, 0, 1), as if every wish were granted at once."""
-    features = observe_all(MOMENTUM_SAR_DEFAULT, market.bars[0])
+    features = observe_all(params, market.bars[0])
     targets, held = np.zeros(len(features)), 0
     for row in range(len(features)):
-        intent = decide(features[row], MOMENTUM_SAR_DEFAULT, Position(held, 1.0, 0), 0)
+        intent = decide(features[row], params, Position(held, 1.0, 0), 0)
         if intent.action == Action.TARGET:
             held = int(np.sign(intent.target_frac))
         targets[row] = held
@@ -151,24 +151,28 @@ def write_for_peers(path: Path, market: MarketData, targets: np.ndarray[Any, Any
     )
 
 
-def print_peer(name: str, requirements: list[str], repeats: int, path: Path, ours: float) -> None:
-    """Run a peer in its environment, made if there is none, and print its row and how many times slower it is."""
+def run_peer(
+    name: str, script: str, market: MarketData, targets: np.ndarray[Any, Any], repeats: int
+) -> dict[str, Any] | None:
+    """Run a script of benchmarks/peers in the peer's environment, made if there is none; None: say why not."""
     python = ROOT / f".venv-bench-{name}" / "bin" / "python"
     try:
         if not python.exists():
             print(f"making {python.parents[1].name} ...", file=sys.stderr)
+            requirements, _ = PEERS[name]
             subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True, timeout=120)
             subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True, timeout=600)
-        script = ROOT / "benchmarks" / "peers" / f"{name}_peer.py"
-        command = [str(python), str(script), str(path), str(repeats)]
-        done = subprocess.run(command, check=True, timeout=180, capture_output=True, text=True)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "market.npz"
+            write_for_peers(path, market, targets)
+            command = [str(python), str(ROOT / "benchmarks" / "peers" / f"{script}.py"), str(path), str(repeats)]
+            done = subprocess.run(command, check=True, timeout=180, capture_output=True, text=True)
     except (subprocess.SubprocessError, OSError) as error:
         lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
         print(f"{name}: not measured ({lines[-1]})")
-        return
-    result = json.loads(done.stdout.strip().splitlines()[-1])
-    label = f"{name} {result['version']}: same wishes given, no risk rules"
-    print_row(label, result["seconds"], BARS, result["trades"], result["return_frac"], min(result["seconds"]) / ours)
+        return None
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
 
 
 def print_row(

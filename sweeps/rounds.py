@@ -7,33 +7,30 @@ after another, each told the results of all but the generation just before it, s
 while the last chunks of a generation are still under way.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from strategies.catalog import get_idea
 from sweeps.chunks import (
     WALK_FORWARD,
     Work,
     check_windows,
     choose_chunk_configs,
     compute_shortfalls,
-    evaluate_chunk,
     find_failures,
 )
-from sweeps.records import FloatArray
+from sweeps.pieces import Piece, RoundWork, list_slow_rows
 from sweeps.search.adaptive import AdaptiveSearch
 from sweeps.search.candidates import Candidates, make_candidates
 from sweeps.search.regions import Region, find_region, narrow
 from sweeps.search.space import SearchSpace
 from sweeps.search.stability import compute_neighbourhood
 from sweeps.spec import ADAPTIVE, OBJECTIVES, RoundSpec, SweepSpec
-from sweeps.store import ChunkRows, RoundStore, SweepStore, choose_kept, dump_chunk
+from sweeps.store import RoundStore, SweepStore
 from sweeps.summary import Number, RoundSummary
 
 GENERATION_CONFIGS = 128  # of an adaptive round; the same on any machine, so that results are
@@ -68,45 +65,6 @@ class Cost:
 
     more_s: float  # one that sees the same as the one before
     new_s: float  # one for which everything is observed anew
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One chunk to evaluate: candidates start..stop - 1 of a round, or the configurations given."""
-
-    round_number: int
-    chunk: int
-    start: int
-    stop: int
-    values: list[list[float]] | None = None
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """Round and chunk."""
-        return self.round_number, self.chunk
-
-
-@dataclass(frozen=True, slots=True)
-class RoundWork:
-    """What a worker needs of a round besides the sweep's `Work`."""
-
-    space: SearchSpace
-    candidates: Candidates | None  # None: pieces bring their values
-    configs: int
-
-    def evaluate(
-        self, work: Work, piece: Piece, get_features: Callable[[Any], Any] | None = None
-    ) -> tuple[ChunkRows, int, int]:
-        """Return the rows of a piece, how many configurations it had, and how many of them pass."""
-        if piece.values is not None:
-            configs, values = np.arange(piece.start, piece.stop), np.array(piece.values)
-        else:
-            assert self.candidates is not None
-            configs, values = self.candidates.draw_allowed(piece.start, piece.stop)
-        table, returns_frac = evaluate_chunk(work, self.space, configs, values, get_features)
-        kept = choose_kept(configs, self.configs, returns_frac.shape[1])
-        passed = int(np.count_nonzero(table["is_passed"].to_numpy()))
-        return dump_chunk(table, returns_frac[kept]), len(configs), passed
 
 
 class _Chunks:
@@ -273,16 +231,6 @@ class Schedule:
         new = sum(1 for _ in list_slow_rows(work)) or candidates.configs
         seconds = candidates.configs * self._cost.more_s + min(new, candidates.configs) * self._cost.new_s
         return seconds / len(candidates)
-
-
-def list_slow_rows(work: RoundWork) -> Iterator[FloatArray]:
-    """Yield one row for each combination of slow parameters that configurations of a round share; none: they do not."""
-    space = work.space
-    slow = get_idea(space.base).slow
-    is_grid = work.candidates is not None and work.candidates.sampler == "grid"
-    if is_grid or all(axis.values for axis in space.axes if axis.key in slow):
-        choices = (axis.list_values() if axis.key in slow else (axis.from_unit(0.0).item(),) for axis in space.axes)
-        yield from map(np.array, itertools.product(*choices))
 
 
 @dataclass(frozen=True, slots=True)

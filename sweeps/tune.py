@@ -32,8 +32,9 @@ from market.kernel_cache import set_kernel_cache
 
 if TYPE_CHECKING:
     from sweeps.chunks import Work
+    from sweeps.pieces import Piece, RoundWork
     from sweeps.records import RecordArray
-    from sweeps.rounds import Cost, Piece, Progress, RoundWork, Schedule
+    from sweeps.rounds import Cost, Progress, Schedule
     from sweeps.search.space import SearchSpace
     from sweeps.spec import SweepSpec
     from sweeps.store import ChunkRows, SweepStore
@@ -337,7 +338,7 @@ def _measure(work: "Work", space: "SearchSpace") -> "Cost":
 def _share_features(work: "Work", round_work: "RoundWork") -> dict[tuple[Any, ...], Any]:
     from strategies.catalog import slow_key
     from sweeps.chunks import observe_market
-    from sweeps.rounds import list_slow_rows
+    from sweeps.pieces import list_slow_rows
 
     room_bytes = FEATURES_SHARED_FRAC_MAX * ray.cluster_resources().get("object_store_memory", 0.0)
     shared: dict[tuple[Any, ...], Any] = {}

@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import qmc
 
 from sweeps.search.space import Axis, FloatArray, SearchSpace
 
@@ -163,6 +162,8 @@ def _draw_random(axes: int, seed: int, start: int, stop: int) -> FloatArray:
 
 
 def _draw_sobol(axes: int, seed: int, start: int, stop: int) -> FloatArray:
+    from scipy.stats import qmc  # most of a second, which only Sobol is worth
+
     engine = qmc.Sobol(axes, rng=np.random.default_rng(seed))
     if start:
         engine.fast_forward(start)

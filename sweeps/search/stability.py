@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from sweeps.search.space import BoolArray, FloatArray, SearchSpace
 
@@ -81,6 +80,8 @@ def _sum_nearest(
     space: SearchSpace, values: FloatArray, score: FloatArray, is_passed: BoolArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     # The same sums. A configuration is its own nearest; where it comes up more often, the others have its score.
+    from scipy.spatial import cKDTree  # a lattice does without
+
     places = np.column_stack([axis.to_unit(column) for axis, column in zip(space.axes, values.T, strict=True)])
     tree = cKDTree(places)
     members = min(2 * len(space.axes) + 1, len(values))
