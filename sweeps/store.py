@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROW_GROUP = 65_536
+CATALOG = "catalog"  # the key of sweep.json that may change: the same data may lie elsewhere
 RETURNS_BYTES_MAX = 256_000_000  # of a round; of more configurations an even sample is kept
 
 Returns = npt.NDArray[np.float32]
@@ -55,14 +56,15 @@ class SweepStore:
         """The daily returns of all rounds, float32[configs kept, days]."""
         return self.directory / "returns.npy"
 
-    def begin(self, identity: dict[str, Any], spec_text: str) -> None:
-        """Claim a new or empty directory. Raises ValueError where something else lies there."""
+    def begin(self, identity: dict[str, Any], spec_text: str, catalog: Path | None = None) -> None:
+        """Claim a new or empty directory; `catalog`: where the data are. ValueError where something else lies there."""
         if self.directory.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
             mend = f"go on with `--resume {self.directory}`, or " if self._identity_path.exists() else ""
             raise ValueError(f"{self.directory} is not an empty directory: {mend}choose another")
         self.directory.mkdir(parents=True, exist_ok=True)
         write_atomically(self.spec_path, spec_text.encode())
-        write_atomically(self._identity_path, _dump(identity))
+        where = {CATALOG: None if catalog is None else str(catalog.resolve())}
+        write_atomically(self._identity_path, _dump(identity | where))
 
     def resume(self, identity: dict[str, Any]) -> None:
         """Check that the directory holds this very sweep. Raises ValueError naming what differs."""
@@ -79,7 +81,14 @@ class SweepStore:
         if not self._identity_path.exists():
             raise ValueError(f"{self.directory} holds no sweep: there is no {self._identity_path.name} in it")
         identity: dict[str, Any] = _load(self._identity_path)
+        identity.pop(CATALOG, None)
         return identity
+
+    def read_catalog(self) -> Path | None:
+        """Return where the sweep found its data; None: it made them up. Raises ValueError as `read_identity` does."""
+        self.read_identity()
+        catalog = _load(self._identity_path).get(CATALOG)
+        return None if catalog is None else Path(catalog)
 
     @property
     def _identity_path(self) -> Path:

@@ -11,6 +11,7 @@ import click
 from trireme.interrupts import interruptible
 from trireme.paper import make_run_directory, start_session
 from trireme.settings import Settings, read_settings
+from trireme.sweep_job import submit_sweep
 from trireme.sweep_promote import promote
 from trireme.sweep_show import compare, describe, show
 from trireme.sweep_view import OnProgress, show_progress
@@ -65,6 +66,9 @@ def sweep(
     seen, and by what so many trials find without any edge. Everything lands in one directory: results as Parquet,
     summary.json, report.html, ledger/. Killed half-way, --resume goes on and ends with the same bytes.
 
+    With --address the sweep runs as a job of that cluster: specification and settings travel with it; --out, --resume
+    and --catalog are absolute paths on its fast_compute node. Ctrl-C then stops following, not the sweep.
+
     Exit code 4 if the sweep was interrupted, or ended without a configuration that meets every constraint.
     """
     if ctx.invoked_subcommand is not None:
@@ -73,6 +77,8 @@ def sweep(
     from sweeps.store import explain_write_error
     from trireme.main import EXIT_FAILED, EXIT_PARTLY
 
+    if address is not None:
+        return submit_sweep(address, spec_path, resume, out, catalog, config, as_json)
     settings = read_settings(config)
     case, store = open_sweep(settings, spec_path, resume, out, catalog)
     try:
@@ -130,7 +136,7 @@ def open_sweep(
         raise ValueError("--spec FILE says what to try, --resume DIR goes on with a sweep: give one")
     store = SweepStore(resume) if resume is not None else None
     if store is not None:
-        store.read_identity()
+        catalog = catalog or store.read_catalog()
         spec_path = spec_path or store.spec_path
     assert spec_path is not None
     spec = read_spec(spec_path)
@@ -141,12 +147,18 @@ def open_sweep(
         store.resume(describe_identity(case))
     else:
         store = SweepStore(make_run_directory(out, "sweep"))
-        store.begin(describe_identity(case), spec_path.read_text(encoding="utf-8"))
+        store.begin(describe_identity(case), spec_path.read_text(encoding="utf-8"), spec.source.catalog)
     return case, store
 
 
 def run_here(settings: Settings, case: "Case", store: "SweepStore") -> SweepOutcome:
     """Run what is left of a sweep on a Ray of our own, or inside a job on the cluster's, and draw the conclusion."""
+    from cluster.session import is_inside_job, join
+
+    if is_inside_job():
+        namespace, worker_setup = settings.cluster.ray.namespace, "market.kernel_cache.set_kernel_cache"
+        with join(namespace, worker_setup=worker_setup), show_progress() as on_progress:
+            return run_sweep(case, store, on_progress)
     click.echo("starting Ray", err=True)
     with start_session(settings, include_dashboard=False), show_progress() as on_progress:
         return run_sweep(case, store, on_progress)
