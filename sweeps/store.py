@@ -240,11 +240,11 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def explain_write_error(error: Exception, directory: Path) -> str:
     """Return in one line why nothing more can be written."""
-    reason = str(error)
+    reason, place = str(error), str(directory)
     if isinstance(error, OSError):
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if is_full else error.strerror or reason
-    return f"cannot write to {directory}: {reason}; finished chunks are kept: mend it"
+        reason, place = "the disk is full" if is_full else error.strerror or reason, error.filename or place
+    return f"cannot write {place}: {reason}; finished chunks are kept: mend it"
 
 
 def find_difference(there: Any, here: Any, path: str = "") -> tuple[str, str, str] | None:

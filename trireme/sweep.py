@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,8 @@ def run_here(settings: Settings, case: "Case", store: "SweepStore") -> SweepOutc
 
     if is_inside_job():
         namespace, worker_setup = settings.cluster.ray.namespace, "market.kernel_cache.set_kernel_cache"
-        with join(namespace, worker_setup=worker_setup), show_progress() as on_progress:
+        # Ray may remove a job's own directory, where what was uploaded lies, while the job runs.
+        with chdir(store.directory), join(namespace, worker_setup=worker_setup), show_progress() as on_progress:
             return run_sweep(case, store, on_progress)
     click.echo("starting Ray", err=True)
     with start_session(settings, include_dashboard=False), show_progress() as on_progress:

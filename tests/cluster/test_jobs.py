@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import json
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from cluster.jobs import Job, JobLostError, follow, submit
 from cluster.processes import is_alive, list_descendants
 from cluster.session import Session, find_free_port, join, start_local
 from tests.cluster.second_node import start_second_node
+from tests.unit.sweeps.small_sweep import read_files
 
 pytestmark = pytest.mark.ray
 
@@ -28,9 +30,14 @@ TOP = Path(__file__).resolve().parents[2]
 def cluster() -> Iterator[tuple[Session, str]]:
     """A head that only trades, with a job server, and a node for sweeps: the session and the second node's id."""
     before = set(list_descendants(os.getpid()))
-    with start_local(
-        namespace="test", num_cpus=1, object_store_mb=100, roles=("live_trading",), include_dashboard=True
-    ) as session:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        start_local(
+            namespace="test", num_cpus=1, object_store_mb=100, roles=("live_trading",), include_dashboard=True
+        ) as session,
+    ):
+        # Where jobs look for `trireme`, as the nodes of a cluster have it on their PATH.
+        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         with start_second_node(session.address, "fast_compute") as node_id:
             yield session, node_id
         started = [process for process in list_descendants(os.getpid()) if process not in before]
@@ -238,3 +245,45 @@ def test_nothing_to_join_is_one_line(cluster: tuple[Session, str]) -> None:
     code = "import sys; from cluster.session import join; join(address=sys.argv[1]).__enter__()"
     failed = subprocess.run(run_python(code, nobody), cwd=TOP, capture_output=True, text=True)
     assert failed.stderr.splitlines()[-1].startswith(f"ValueError: no Ray answers at {nobody}: start one with")
+
+
+SPEC = """
+strategy: momentum_sar
+data: {instruments: [BTC-PERP.BINANCE], generated: {seed: 3, bars: 6000}}
+space: {trend_bars: [48, 96], stop_atr: {from: 2.0, to: 5.0, points: 20}}
+constraints: {trades_min: 1, drawdown_frac_max: 0.9, sharpe_min: -20.0, win_rate_frac_min: 0.0}
+walk_forward: {folds: 2, purge_bars: 10, embargo_bars: 10, sharpe_min: -50.0, folds_positive_frac_min: 0.0}
+significance: {bootstraps: 100, cscv_blocks: 6}
+rounds: [{name: only, sampler: grid}]
+"""
+
+
+def test_a_sweep_runs_as_a_job_and_prints_what_it_prints_at_home(
+    cluster: tuple[Session, str], url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    trireme = Path(sys.executable).with_name("trireme")
+    here = [trireme, "sweep", "--spec", "spec.yaml", "--json"]
+
+    def run(*options: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*here, *options], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+
+    refused = run("--address", url, "--out", "relative")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert (
+        refused.stderr
+        == "error: --out relative must be an absolute path with --address: it lies on the cluster's node\n"
+    )
+
+    done = run("--address", url, "--out", tmp_path / "there")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["configs"], document["out_dir"]) == (40, str(tmp_path / "there"))
+    assert "to follow it again: RAY_AUTH_MODE=token ray job logs" in done.stderr
+    assert "round 1 of 1 (only)" in done.stderr
+
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    alone = subprocess.run([*here, "--out", "here"], cwd=tmp_path, env=clean, capture_output=True, timeout=200)
+    assert alone.returncode == 0, alone.stderr
+    files = [read_files(tmp_path / name) for name in ("there", "here")]
+    assert [name for name in files[0] if files[0][name] != files[1][name] and not name.startswith("ledger/")] == []
