@@ -54,6 +54,9 @@ def read_yaml(path: Path) -> Section:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ValueError(f"{path}:{line}: not valid YAML: {error.problem}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ValueError(f"{path}:{line}: not valid YAML: {error.reason}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
 
@@ -62,7 +65,10 @@ def _build(loader: yaml.SafeLoader, node: yaml.Node, path: Path) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_build(loader, child, path) for child in node.value]
     if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
+        try:
+            return loader.construct_object(node)
+        except (ValueError, ArithmeticError, LookupError, AttributeError) as error:  # such as of the 30th of February
+            raise ValueError(f"{path}:{node.start_mark.line + 1}: {node.value!r} cannot be read: {error}") from None
     section = Section(f"{path}:{node.start_mark.line + 1}")
     for key_node, value_node in node.value:
         where = f"{path}:{key_node.start_mark.line + 1}"

@@ -15,7 +15,6 @@ OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
     "sharpe": "maximize",
     "return_frac": "maximize",
     "win_rate_frac": "maximize",
-    "profit_factor": "maximize",
     "trades": "maximize",
     "drawdown_frac_max": "minimize",
     "fees_quote": "minimize",

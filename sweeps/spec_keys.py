@@ -87,7 +87,7 @@ KEYS: dict[str, dict[str, Key]] = {  # section -> key -> what it holds; "": the 
         "folds_positive_frac_min": Key(NUMBER, 0.0, 1.0),
     },
     "significance": {
-        "alpha": Key(NUMBER, 1e-6, 0.5),
+        "alpha": Key(NUMBER, 0.001, 0.5),
         "pbo_frac_max": Key(NUMBER, 0.0, 1.0),
         "bootstraps": Key(WHOLE, 100, 100_000),
         "block_days": Key(NUMBER, 1.0, 365.0),

@@ -71,7 +71,7 @@ def test_a_whole_file_becomes_one_frozen_record(tmp_path: Path) -> None:
         ("nodes: [1\n", r"t.yaml:2: not valid YAML"),
         ("nodes: !!python/object:os.system {}\n", r"t.yaml:1: key|not valid YAML|must be"),
         ("- 1\n", r"t.yaml:1: expected 'key: value' lines"),
-        ("nodes: \x00\n", r"t.yaml: not valid YAML"),
+        ("nodes: \x00\n", r"t.yaml:1: not valid YAML"),
     ],
 )
 def test_faults_name_their_place(tmp_path: Path, text: str, message: str) -> None:
