@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 ROLE = "fast_compute"
 FEATURES_SHARED_FRAC_MAX = 0.4  # of the object store; chunks observe the rest themselves
 WARM_UP_BARS = 512
-TIMED_CONFIGS = 8
+TIMED_CONFIGS, TIMED_TRIES = 8, 3
 SECONDS_UNKNOWN = 0.001  # that a configuration takes
 DEATHS_MAX = 3  # of the workers that tried one chunk
 RAY_SETTINGS = {
@@ -69,13 +69,13 @@ def run_rounds(
     from sweeps.rounds import Schedule
 
     check_role(ROLE)
-    schedule = Schedule(spec, work, store, _count_workers(), _measure(work, spec.space))
-    if schedule.current is None:
-        return schedule.summaries
     home = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     clerk = ray.remote(Clerk).options(num_cpus=0, scheduling_strategy=home).remote(str(store.directory))
-    searcher = ChunkSearcher(schedule, work, clerk, on_progress)
     try:
+        schedule = Schedule(spec, work, store, _count_workers(), _measure(work, spec.space))
+        if schedule.current is None:
+            return schedule.summaries
+        searcher = ChunkSearcher(schedule, work, clerk, on_progress)
         _fit(searcher, ray.put(work), clerk, store.directory)
     finally:
         ray.kill(clerk)
@@ -315,7 +315,8 @@ def _count_workers() -> int:
 
 
 def _measure(work: "Work", space: "SearchSpace") -> "Cost":
-    # Compiles the replay here, once, before workers ask the disk cache for it; then times it.
+    # Compiles the replay here, once, before workers ask the disk cache for it; then times it: the least time on the
+    # processor, whatever else runs on this machine.
     import numpy as np
 
     from sweeps.chunks import evaluate_chunk, shorten
@@ -326,9 +327,12 @@ def _measure(work: "Work", space: "SearchSpace") -> "Cost":
     with contextlib.suppress(ValueError):  # a chunk will meet it again, and say which configuration it is
         evaluate_chunk(shorten(work, WARM_UP_BARS), space, np.zeros(1, np.int64), row[np.newaxis])
         for configs in (1, 1 + TIMED_CONFIGS):
-            started_s = time.perf_counter()
-            evaluate_chunk(work, space, np.zeros(configs, np.int64), np.tile(row, (configs, 1)))
-            seconds.append(time.perf_counter() - started_s)
+            tries = []
+            for _ in range(TIMED_TRIES):
+                started_s = time.thread_time()
+                evaluate_chunk(work, space, np.zeros(configs, np.int64), np.tile(row, (configs, 1)))
+                tries.append(time.thread_time() - started_s)
+            seconds.append(min(tries))
     if len(seconds) < 2:
         return Cost(SECONDS_UNKNOWN, SECONDS_UNKNOWN)
     more_s = max(seconds[1] - seconds[0], 1e-6) / TIMED_CONFIGS
