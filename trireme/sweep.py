@@ -159,10 +159,16 @@ def run_here(settings: Settings, case: "Case", store: "SweepStore") -> SweepOutc
     if is_inside_job():
         namespace, worker_setup = settings.cluster.ray.namespace, "market.kernel_cache.set_kernel_cache"
         # Ray may remove a job's own directory, where what was uploaded lies, while the job runs.
-        with chdir(store.directory), join(namespace, worker_setup=worker_setup), show_progress() as on_progress:
-            return run_sweep(case, store, on_progress)
+        with chdir(store.directory), join(namespace, worker_setup=worker_setup):
+            return _run_interruptible(case, store)
     click.echo("starting Ray", err=True)
-    with start_session(settings, include_dashboard=False), show_progress() as on_progress:
+    with start_session(settings, include_dashboard=False):
+        return _run_interruptible(case, store)
+
+
+def _run_interruptible(case: "Case", store: "SweepStore") -> SweepOutcome:
+    # Ray, once connected, ends the process at a SIGTERM without a word.
+    with interruptible(), show_progress() as on_progress:
         return run_sweep(case, store, on_progress)
 
 
