@@ -33,7 +33,7 @@ from sweeps.spec import ADAPTIVE, OBJECTIVES, RoundSpec, SweepSpec
 from sweeps.store import RoundStore, SweepStore
 from sweeps.summary import Number, RoundSummary
 
-GENERATION_CONFIGS = 128  # of an adaptive round; the same on any machine, so that results are
+GENERATION_CONFIGS = 64  # of an adaptive round; the same on any machine, so that results are
 GENERATION_CHUNKS = 4
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SHOWN = ("score", "sharpe", "return_frac", "drawdown_frac_max", "trades", "win_rate_frac", "profit_factor")
