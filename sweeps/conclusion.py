@@ -25,7 +25,7 @@ from sweeps.records import FloatArray, RecordArray
 from sweeps.replay import MetricsReplay
 from sweeps.spec_file import spec_json
 from sweeps.statistics.overfitting import compute_overfitting, judge
-from sweeps.store import SweepStore
+from sweeps.store import RoundStore, SweepStore
 from sweeps.summary import Finalist, FoldSummary, Number, RoundSummary, SweepSummary
 from sweeps.sweep_charts import Curve
 from sweeps.tape import Outcomes
@@ -43,7 +43,7 @@ class _Place:
 def conclude(case: Case, store: SweepStore, rounds: list[RoundSummary]) -> tuple[SweepSummary, list[Curve]]:
     """Return the summary of a sweep whose rounds are finished, and the daily equity of its finalists."""
     stores = [store.get_round(number, part.name) for number, part in enumerate(rounds, 1)]
-    tables = [pq.read_table(part.results_path, columns=list(RANKED)) for part in stores]
+    tables = [part.read_results(list(RANKED)) for part in stores]
     ranked = [{name: table[name].to_numpy() for name in RANKED} for table in tables]
     best_at, median_at = _find_best(ranked), _find_median(ranked)
     examined = []
@@ -70,7 +70,7 @@ def conclude(case: Case, store: SweepStore, rounds: list[RoundSummary]) -> tuple
         rounds=rounds,
         best=best,
         median=finalists[1] if len(finalists) > 1 else None,
-        selection=_walk_selection(case, stores[0].results_path),
+        selection=_walk_selection(case, stores[0]),
         overfitting=overfitting,
         faults=[*_find_faults(best), *judge(overfitting, case.spec.significance)],
     )
@@ -197,13 +197,13 @@ def _walk(
     return summary, replay.outcomes
 
 
-def _walk_selection(case: Case, results_path: Any) -> list[FoldSummary]:
+def _walk_selection(case: Case, store: RoundStore) -> list[FoldSummary]:
     # Only the first round: where later ones look was chosen on all of the sample.
     selection = []
     for number, fold in enumerate(case.work.folds):
         name = f"train_sharpe_{number}"
-        sharpes = pq.read_table(results_path, columns=[name])[name].to_numpy()
-        row = _read_row(results_path, int(np.argmax(sharpes)))
+        sharpes = store.read_results([name])[name].to_numpy()
+        row = _read_row(store.results_path, int(np.argmax(sharpes)))
         params = _make_params(case, row)
         features = observe_market(cut(case.market, range(fold.test.stop)), params)
         selection.append(_walk(case, fold, params, features, row[name])[0])

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -201,7 +202,7 @@ class Schedule:
             store = self._store.get_round(number, part.name)
             if (finished := store.read_summary()) is not None:
                 store.discard_chunks()
-                self._advance(RoundSummary(**finished))
+                self._advance(_read_summary(finished, store))
                 continue
             opened = self._open(number, part, store)
             if len(opened.chunks.finished) == opened.chunks.chunks:
@@ -317,6 +318,14 @@ def _compute_quantiles(values: npt.NDArray[Any]) -> list[Number]:
 def _take_points(space: SearchSpace, points: Mapping[str, int]) -> SearchSpace:
     low, high = zip(*map(_get_ends, space.axes), strict=True)
     return narrow(space, Region(low, high, 1.0, 0.0), points) if points else space
+
+
+def _read_summary(values: dict[str, Any], store: RoundStore) -> RoundSummary:
+    try:
+        return msgspec.convert(values, RoundSummary)
+    except msgspec.ValidationError as error:
+        mend = f"remove {store.directory}, and a resume runs this round anew"
+        raise ValueError(f"{store.summary_path} is damaged ({error}): {mend}") from None
 
 
 def _read_region(region: dict[str, list[Number]], space: SearchSpace) -> Region:

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 ROW_GROUP = 65_536
 CATALOG = "catalog"  # the key of sweep.json that may change: the same data may lie elsewhere
+SHOWN_MAX = 100  # characters of a value that differs
 RETURNS_BYTES_MAX = 256_000_000  # of a round; of more configurations an even sample is kept
 
 Returns = npt.NDArray[np.float32]
@@ -52,6 +53,11 @@ class SweepStore:
         return self.directory / "spec.yaml"
 
     @property
+    def is_begun(self) -> bool:
+        """Whether a sweep lies here, finished or not."""
+        return self._identity_path.exists()
+
+    @property
     def returns_path(self) -> Path:
         """The daily returns of all rounds, float32[configs kept, days]."""
         return self.directory / "returns.npy"
@@ -59,8 +65,7 @@ class SweepStore:
     def begin(self, identity: dict[str, Any], spec_text: str, catalog: Path | None = None) -> None:
         """Claim a new or empty directory; `catalog`: where the data are. ValueError where something else lies there."""
         if self.directory.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
-            mend = f"go on with `--resume {self.directory}`, or " if self._identity_path.exists() else ""
-            raise ValueError(f"{self.directory} is not an empty directory: {mend}choose another")
+            raise ValueError(f"{self.directory} is not an empty directory: choose another")
         self.directory.mkdir(parents=True, exist_ok=True)
         write_atomically(self.spec_path, spec_text.encode())
         where = {CATALOG: None if catalog is None else str(catalog.resolve())}
@@ -78,7 +83,7 @@ class SweepStore:
 
     def read_identity(self) -> dict[str, Any]:
         """Return what the directory's sweep is. Raises ValueError where there is none."""
-        if not self._identity_path.exists():
+        if not self.is_begun:
             raise ValueError(f"{self.directory} holds no sweep: there is no {self._identity_path.name} in it")
         identity: dict[str, Any] = _load(self._identity_path)
         identity.pop(CATALOG, None)
@@ -100,7 +105,7 @@ class SweepStore:
 
     def join_returns(self, rounds: list["RoundStore"]) -> Returns:
         """Return the daily returns of all rounds, one round after another, mapped from `returns_path`."""
-        parts = [np.load(part.returns_path, mmap_mode="r") for part in rounds]
+        parts = [part.read_returns() for part in rounds]
         shape = (sum(len(part) for part in parts), parts[0].shape[1])
         with _beside(self.returns_path) as beside:
             joined = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
@@ -132,6 +137,10 @@ class RoundStore:
             self.chunks_dir.mkdir(parents=True, exist_ok=True)
             write_atomically(path, _dump(plan))
         begun: dict[str, Any] = _load(path)
+        if not (isinstance(begun.get("chunk_configs"), int) and begun["chunk_configs"] > 0):
+            raise ValueError(
+                f"{path} is damaged: chunk_configs is missing; remove {self.directory}, and a resume runs it"
+            )
         return begun
 
     def read_summary(self) -> dict[str, Any] | None:
@@ -147,7 +156,7 @@ class RoundStore:
 
     def list_chunks(self) -> set[int]:
         """Return the chunks that are finished."""
-        return {int(path.stem) for path in self.chunks_dir.glob("*.parquet")}
+        return {int(path.stem) for path in self.chunks_dir.glob("*.parquet") if path.stem.isdigit()}
 
     def write_chunk(self, chunk: int, rows: ChunkRows) -> None:
         """Write a chunk: its returns first, so that rows are never without them. Raises OSError on a full disk."""
@@ -156,8 +165,24 @@ class RoundStore:
         write_atomically(path, rows.rows)
 
     def read_chunk(self, chunk: int, columns: list[str] | None = None) -> pa.Table:
-        """Return the rows of a chunk."""
-        return pq.read_table(self.get_chunk_path(chunk), columns=columns)
+        """Return the rows of a chunk. Raises ValueError naming a file that cannot be read."""
+        with self._reading_chunk(chunk, ".parquet") as path:
+            return pq.read_table(path, columns=columns)
+
+    def read_returns(self) -> Returns:
+        """Return the daily returns of a finished round, mapped. Raises ValueError as `read_chunk` does."""
+        with _reading(self.returns_path, f"remove {self.directory}, and a resume runs this round anew") as path:
+            returns: Returns = np.load(path, mmap_mode="r")
+            return returns
+
+    def read_results(self, columns: list[str]) -> pa.Table:
+        """Return columns of a finished round's results. Raises ValueError as `read_chunk` does."""
+        with _reading(self.results_path, f"remove {self.directory}, and a resume runs this round anew") as path:
+            return pq.read_table(path, columns=columns)
+
+    def _reading_chunk(self, chunk: int, suffix: str) -> contextlib.AbstractContextManager[Path]:
+        path = self.get_chunk_path(chunk)
+        return _reading(path.with_suffix(suffix), f"remove {path}, and a resume evaluates this chunk anew")
 
     def finish(self, chunks: int, columns: dict[str, npt.NDArray[Any]], summary: dict[str, Any]) -> None:
         """Make one file of the chunks' rows, with further columns (arrays over all rows), one of their returns; end.
@@ -193,14 +218,16 @@ class RoundStore:
                     waiting, rows_waiting = [whole.slice(rows_waiting - kept)], kept
 
     def _join_returns(self, chunks: int) -> None:
-        paths = [self.get_chunk_path(chunk).with_suffix(".npy") for chunk in range(chunks)]
-        shapes = [np.load(path, mmap_mode="r").shape for path in paths]
+        shapes = []
+        for chunk in range(chunks):
+            with self._reading_chunk(chunk, ".npy") as path:
+                shapes.append(np.load(path, mmap_mode="r").shape)
         with _beside(self.returns_path) as beside:
             shape = (sum(shape[0] for shape in shapes), shapes[0][1])
             joined = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
             row = 0
-            for path, (rows, _) in zip(paths, shapes, strict=True):
-                joined[row : row + rows] = np.load(path)
+            for chunk, (rows, _) in enumerate(shapes):
+                joined[row : row + rows] = np.load(self.get_chunk_path(chunk).with_suffix(".npy"))
                 row += rows
             joined.flush()
 
@@ -259,7 +286,12 @@ def find_difference(there: Any, here: Any, path: str = "") -> tuple[str, str, st
             if found:
                 return found
         return None
-    return None if there == here else (path, json.dumps(there), json.dumps(here))
+    return None if there == here else (path, _shorten(there), _shorten(here))
+
+
+def _shorten(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN_MAX else f"{text[: SHOWN_MAX - 3]}..."
 
 
 def _dump(document: dict[str, Any]) -> bytes:
@@ -268,6 +300,18 @@ def _dump(document: dict[str, Any]) -> bytes:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
+        if not isinstance(document, dict):
+            raise ValueError("it is no JSON object")
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}; start a new sweep") from None
+    return document
+
+
+@contextlib.contextmanager
+def _reading(path: Path, mend: str) -> Iterator[Path]:
+    # Files are written whole or not at all: what cannot be read was damaged afterwards.
+    try:
+        yield path
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} is damaged or gone ({' '.join(str(error).split())}): {mend}") from None

@@ -133,6 +133,8 @@ def open_sweep(
 
     if resume is not None and out is not None:
         raise ValueError("--resume and --out exclude each other: a resumed sweep goes on in its own directory")
+    if out is not None and SweepStore(out).is_begun:
+        raise ValueError(f"--out {out} holds a sweep: go on with --resume {out}, or choose another directory")
     if spec_path is None and resume is None:
         raise ValueError("--spec FILE says what to try, --resume DIR goes on with a sweep: give one")
     store = SweepStore(resume) if resume is not None else None

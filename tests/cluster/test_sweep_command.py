@@ -194,3 +194,24 @@ def test_an_interrupt_ends_in_order_and_a_resume_completes(
     run_in_process(case, Path("alone"))
     whole, alone = read_files(Path("out")), read_files(Path("alone"))
     assert [name for name in alone if whole[name] != alone[name]] == []
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npy"])
+def test_a_damaged_chunk_is_named_and_without_it_a_resume_completes(suffix: str, trireme: Callable[..., Ended]) -> None:
+    case, store = open_sweep(read_settings(None), Path("spec.yaml"), None, Path("out"), None)
+    run_in_process(case, Path("out"), pieces_max=2)
+    chunk = sorted(store.get_round(1, "coarse").chunks_dir.glob("*.parquet"))[0]
+    damaged = chunk.with_suffix(suffix)
+    damaged.write_bytes(damaged.read_bytes()[:150])
+    ended = trireme("--resume", "out", "--json")
+    assert (ended.code, ended.out) == (2, "")
+    (line,) = ended.told
+    assert line.startswith(f"error: {damaged} is damaged or gone (")
+    assert line.endswith(f"remove {chunk}, and a resume evaluates this chunk anew")
+
+    chunk.unlink()
+    assert trireme("--resume", "out", "--json").code == 0
+    case, _ = open_sweep(read_settings(None), Path("spec.yaml"), None, Path("alone"), None)
+    run_in_process(case, Path("alone"))
+    whole, alone = read_files(Path("out")), read_files(Path("alone"))
+    assert [name for name in alone if whole[name] != alone[name]] == []

@@ -136,7 +136,7 @@ def test_a_resume_of_another_sweep_names_what_differs(tmp_path: Path) -> None:
     data = make_small_case(make_spec(chunk_configs=5), make_small_market(seed=2))
     with pytest.raises(ValueError, match=r"holds a sweep with another data\.sha256"):
         store.resume(describe_identity(data))
-    with pytest.raises(ValueError, match=r"is not an empty directory: go on with `--resume"):
+    with pytest.raises(ValueError, match=r"is not an empty directory: choose another"):
         store.begin(describe_identity(case), "")
     with pytest.raises(ValueError, match=r"holds no sweep: there is no sweep.json in it"):
         SweepStore(tmp_path).resume(describe_identity(case))

@@ -79,6 +79,7 @@ def check_refused(ended: Ended, *matches: str) -> None:
     assert ended.lines[0].startswith("error: ")
     for line, match in zip(ended.lines, matches, strict=True):
         assert re.search(match, line), line
+        assert len(line) < 500
 
 
 @pytest.mark.parametrize(
@@ -237,6 +238,8 @@ def test_a_resume_on_other_data_is_refused_and_the_data_are_named(trireme: Calla
         ("sweep.json", b"", "begun/sweep.json is damaged: "),
         ("sweep.json", b"{", "begun/sweep.json is damaged: "),
         ("sweep.json", b"\xff\xfe\x00", "begun/sweep.json is damaged: "),
+        ("sweep.json", b"[]", "begun/sweep.json is damaged: it is no JSON object"),
+        ("sweep.json", b'{"version": 0}', "begun holds a sweep with another "),
         ("spec.yaml", b"{", "begun/spec.yaml:1: not valid YAML"),
         ("spec.yaml", None, "begun/spec.yaml: cannot be read: No such file"),
     ],
@@ -256,7 +259,8 @@ def test_a_new_sweep_does_not_go_where_one_lies(trireme: Callable[..., Ended]) -
     directory = begin()
     before = read_files(directory)
     check_refused(
-        trireme("sweep", "--spec", "spec.yaml", "--out", directory), "begun .*not an empty directory: .*choose"
+        trireme("sweep", "--spec", "spec.yaml", "--out", directory),
+        r"--out begun holds a sweep: go on with --resume begun, or choose another directory",
     )
     assert read_files(directory) == before
 

@@ -89,13 +89,32 @@ def test_every_fault_is_named() -> None:
     good = measure(plant(4.0))
     assert judge(good, QUICK) == []
     bad = dataclasses.replace(
-        good, deflated_sharpe_prob=0.9499, spa_p=0.0501, pbo_frac=0.2001, track_record_days_min=1000.1
+        good,
+        deflated_sharpe_prob=0.9499,
+        spa_p=0.0501,
+        pbo_frac=0.2001,
+        pbo_loss_prob=0.0501,
+        track_record_days_min=1000.1,
     )
     faults = judge(bad, QUICK)
     for fault, words in zip(
         faults, ["Sharpe ratio", "luck explains the sweep", "carry over", "too short"], strict=True
     ):
         assert words in fault
+
+
+def test_choosing_blindly_among_what_earns_throughout_is_no_fault() -> None:
+    common = np.random.default_rng(13).standard_normal(1000) + 4.0 / 365.0**0.5
+    alike = measure(0.01 * (common + 0.05 * np.random.default_rng(14).standard_normal((200, 1000))))
+    assert alike.pbo_frac is not None
+    assert alike.pbo_frac > QUICK.pbo_frac_max
+    assert judge(alike, QUICK) == []
+
+
+def test_trials_that_lose_do_not_hide_an_edge() -> None:
+    returns = plant(5.0)
+    returns[150:] -= 0.005  # half of the trials pay such fees
+    assert judge(measure(returns), QUICK) == []
 
 
 def test_a_single_honest_trial_may_be_promoted() -> None:
