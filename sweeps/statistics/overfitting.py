@@ -204,8 +204,8 @@ def explain(overfitting: Overfitting, significance: Significance) -> list[tuple[
         (
             "Loss after choosing",
             _percent(overfitting.pbo_loss_prob),
-            f"How often the best in one half loses money in the other half; up to {_percent(significance.alpha)} of the "
-            f"splits its rank there does not matter.",
+            f"How often the best in one half loses money in the other half; at {_percent(significance.alpha)} of the "
+            f"splits or less its rank does not matter.",
         ),
         (
             "Degradation slope",
