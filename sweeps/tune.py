@@ -72,11 +72,12 @@ def run_rounds(
     home = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     clerk = ray.remote(Clerk).options(num_cpus=0, scheduling_strategy=home).remote(str(store.directory))
     try:
-        schedule = Schedule(spec, work, store, _count_workers(), _measure(work, spec.space))
+        workers = _count_workers()
+        schedule = Schedule(spec, work, store, workers, _measure(work, spec.space))
         if schedule.current is None:
             return schedule.summaries
         searcher = ChunkSearcher(schedule, work, clerk, on_progress)
-        _fit(searcher, ray.put(work), clerk, store.directory)
+        _fit(searcher, ray.put(work), clerk, store.directory, workers)
     finally:
         ray.kill(clerk)
     if searcher.failure is not None:
@@ -84,8 +85,10 @@ def run_rounds(
     return schedule.summaries
 
 
-def _fit(searcher: "ChunkSearcher", work: Any, clerk: Any, directory: Path) -> None:
-    with _environment(RAY_SETTINGS), _silenced("ray.tune"):
+def _fit(searcher: "ChunkSearcher", work: Any, clerk: Any, directory: Path, workers: int) -> None:
+    # By itself Tune keeps a single trial of a searcher waiting: all workers but one would be idle.
+    settings = RAY_SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(workers)}
+    with _environment(settings), _silenced("ray.tune"):
         tuner = tune.Tuner(
             tune.with_parameters(ChunkTrial, shared=[work, clerk]),
             tune_config=tune.TuneConfig(
