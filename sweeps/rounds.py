@@ -257,30 +257,37 @@ def count_finished(current: _Round) -> tuple[int, int]:
 
 def finish_round(current: _Round, work: Work, following: RoundSpec | None) -> RoundSummary:
     """Gather a round's chunks into its results, and return what it came to and where the next one searches."""
-    columns = read_columns(current.store, range(current.chunks.chunks), [*current.space.keys, *JUDGED])
-    values = np.column_stack([np.asarray(columns[key], np.float64) for key in current.space.keys])
-    is_passed = columns["is_passed"]
-    stable, neighbours = compute_neighbourhood(current.space, values, columns["score"], is_passed)
+    # In two readings: the parameters of a million configurations are let go before the metrics are looked at.
+    chunks = range(current.chunks.chunks)
+    tried = read_columns(current.store, chunks, [*current.space.keys, "score", "is_passed"])
+    score, is_passed = tried.pop("score"), tried.pop("is_passed")
+    values = np.empty((len(score), len(tried)))
+    for column, key in enumerate(current.space.keys):
+        values[:, column] = tried.pop(key)
+    stable, neighbours = compute_neighbourhood(current.space, values, score, is_passed)
     region: dict[str, list[Number]] | None = None
     if following is not None:
         # A region of passing configurations first; among regions alike in that, or without any, the better score.
-        found = find_region(current.space, values, is_passed + columns["score"], following.support_frac)
+        found = find_region(current.space, values, is_passed + score, following.support_frac)
         ends = zip(current.space.keys, found.low, found.high, strict=True)
         region = {key: [float(low), float(high)] for key, low, high in ends}
+    best_values = values[np.lexsort((-score, -stable, ~is_passed))[0]].tolist()
+    del values
+    columns = read_columns(current.store, chunks, list(JUDGED))
     failures = find_failures(columns, work.constraints, work.walk_forward)
-    best = int(np.lexsort((-columns["score"], -stable, ~is_passed))[0])
     summary = RoundSummary(
         name=current.part.name,
         sampler=current.part.sampler,
-        configs=len(values),
+        configs=len(score),
         passed=int(np.count_nonzero(is_passed)),
         failures={name: int(np.count_nonzero(failed)) for name, failed in failures.items()},
         walk_forward_tested=_count_tested(failures),
         axes=_describe_axes(current),
         region=region,
         quantiles={name: _compute_quantiles(columns[name]) for name in SHOWN},
-        best_params=dict(zip(current.space.keys, values[best].tolist(), strict=True)),
+        best_params=dict(zip(current.space.keys, best_values, strict=True)),
     )
+    del columns, failures
     added = {"score_stable": stable, "neighbours_passed_frac": neighbours}
     current.store.finish(current.chunks.chunks, added, asdict(summary))
     return summary
@@ -288,8 +295,18 @@ def finish_round(current: _Round, work: Work, following: RoundSpec | None) -> Ro
 
 def read_columns(store: RoundStore, chunks: Iterable[int], names: list[str]) -> dict[str, npt.NDArray[Any]]:
     """Return columns of some chunks as arrays, rows in the order of the chunks."""
-    tables = [store.read_chunk(chunk, names) for chunk in chunks]
-    return {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in tables[0].column_names}
+    sizes = {chunk: store.count_rows(chunk) for chunk in chunks}
+    rows, row = sum(sizes.values()), 0
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for chunk, size in sizes.items():
+        table = store.read_chunk(chunk, names)
+        for name in names:
+            part = table[name].to_numpy()
+            if name not in columns:
+                columns[name] = np.empty(rows, part.dtype)
+            columns[name][row : row + size] = part
+        row += size
+    return columns
 
 
 def _count_tested(failures: dict[str, npt.NDArray[np.bool_]]) -> int:

@@ -169,6 +169,11 @@ class RoundStore:
         with self._reading_chunk(chunk, ".parquet") as path:
             return pq.read_table(path, columns=columns)
 
+    def count_rows(self, chunk: int) -> int:
+        """Return how many configurations a chunk has. Raises ValueError as `read_chunk` does."""
+        with self._reading_chunk(chunk, ".parquet") as path:
+            return int(pq.read_metadata(path).num_rows)
+
     def read_returns(self) -> Returns:
         """Return the daily returns of a finished round, mapped. Raises ValueError as `read_chunk` does."""
         with _reading(self.returns_path, f"remove {self.directory}, and a resume runs this round anew") as path:
