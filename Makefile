@@ -4,7 +4,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready
 
-BENCHMARKS := strategies_decide governor ledger lanes backtest_peers
+BENCHMARKS := strategies_decide governor ledger lanes backtest_peers sweep
 
 .PHONY: run test check bench clean
 
