@@ -218,7 +218,8 @@ def _find_faults(best: Finalist) -> list[str]:
     if unseen is None:
         faults.append("there is no holdout: nothing says how it does on bars that no round has seen")
     elif not (unseen["return_frac"] or 0.0) > 0.0:
-        faults.append(f"on the holdout, which no round has seen, it made {unseen['return_frac'] or 0.0:+.2%}")
+        gained = 100.0 * (unseen["return_frac"] or 0.0)
+        faults.append(f"on the holdout, which no round has seen, it made {gained:+.1f} %")
     return faults
 
 
