@@ -114,6 +114,7 @@ def describe(directory: Path, summary: SweepSummary) -> dict[str, Any]:
             "params": best.params,
             "metrics": best.metrics,
             "metrics_out_of_sample": best.metrics_out_of_sample,
+            "is_passed": best.is_passed,
         },
         "pbo_frac": odds.pbo_frac,
         "deflated_sharpe_prob": odds.deflated_sharpe_prob,

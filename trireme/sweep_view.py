@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from sweeps.rounds import Progress
 
 LINE_EVERY_S = 5.0
+BAR_WIDTH = 12  # so that the words fit beside it on 80 columns
 
 OnProgress = Callable[[Progress], None]
 
@@ -25,8 +26,7 @@ def show_progress() -> Iterator[OnProgress]:
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("sweep"),
-        BarColumn(),
+        BarColumn(bar_width=BAR_WIDTH),
         TaskProgressColumn(),
         TextColumn("{task.description}"),
     )
@@ -54,15 +54,15 @@ def make_headline(progress: Progress) -> str:
     """Return round, rate, pass rate so far and time left in a few words.
 
     >>> make_headline(Progress("coarse", 1, 3, 500, 2000, 25, 10.0, 500))
-    'round 1 of 3 (coarse): 50 configurations/s, 5.0 % pass so far, 30 s left'
+    'round 1 of 3 (coarse): 50 configs/s, 5.0 % pass, 30 s left'
     >>> make_headline(Progress("coarse", 1, 3, 0, 2000, 0, 0.0, 0))
-    'round 1 of 3 (coarse): starting workers'
+    'round 1 of 3 (coarse): starting'
     """
     where = f"round {progress.round_number} of {progress.rounds} ({progress.round_name})"
     if not progress.configs_fresh:
-        return f"{where}: starting workers"
+        return f"{where}: starting"
     rate = progress.configs_per_s
     left_s = (progress.configs - progress.configs_done) / rate if rate else 0.0
     left = f"{left_s:.0f} s" if left_s < 120.0 else f"{left_s / 60.0:.0f} min"
     passed_frac = progress.passed / progress.configs_done
-    return f"{where}: {rate:,.0f} configurations/s, {100.0 * passed_frac:.1f} % pass so far, {left} left"
+    return f"{where}: {rate:,.0f} configs/s, {100.0 * passed_frac:.1f} % pass, {left} left"

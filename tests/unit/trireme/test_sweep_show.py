@@ -71,6 +71,7 @@ def test_show_json_has_the_words_of_a_finished_sweep_and_is_strict(finished: Pat
         "params": summary.best.params,
         "metrics": summary.best.metrics,
         "metrics_out_of_sample": summary.best.metrics_out_of_sample,
+        "is_passed": summary.best.is_passed,
     }
     assert document["summary"] == asdict(summary)
     assert document["top"]["round"] == "near"
