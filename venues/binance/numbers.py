@@ -75,6 +75,9 @@ def parse_qty(text: DecimalText) -> float:
 class LotScale:
     """Exact conversion between a venue's decimal text and whole steps (LOT_SIZE.stepSize, PRICE_FILTER.tickSize).
 
+    Spot books hold levels finer than today's stepSize (25.426189 BTC where the step is 0.00001: orders from before it
+    grew): count spot's levels in steps of the asset's precision, "0.00000001".
+
     >>> LotScale("0.001").to_lots("2.507"), LotScale("0.00001000").to_lots("1.54698000"), LotScale("0.001").to_text(-40)
     (2507, 154698, '-0.040')
     """
