@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 from venues.hyperliquid import info_requests, wire
 from venues.hyperliquid.wire import ActionNumber, Address, Cloid, HttpReply, Record, Unsigned
 
+GROUPINGS = ("na", "normalTpsl", "positionTpsl")
 USD_DECIMALS = 6  # of `ntli` and `usd` in actions
 
 
@@ -356,6 +357,8 @@ def read_action(plain: dict[str, Any]) -> Action | UnknownAction | None:
         action = msgspec.convert(plain, kind)
     except (msgspec.ValidationError, UnicodeError, RecursionError):
         return None
+    if isinstance(action, PlaceOrders) and isinstance(action.grouping, str) and action.grouping not in GROUPINGS:
+        return None
     return action if all(_has_terms(order) for order in list_orders(action)) else None
 
 
@@ -364,7 +367,7 @@ def _has_terms(order: WireOrder) -> bool:
     if isinstance(limit, UnsetType) == isinstance(trigger, UnsetType):
         return False
     if not isinstance(limit, UnsetType):
-        return limit.tif in ("Gtc", "Ioc", "Alo", "FrontendMarket", "LiquidationMarket")
+        return limit.tif in ("Gtc", "Ioc", "Alo", "FrontendMarket")
     return not isinstance(trigger, UnsetType) and trigger.tpsl in ("tp", "sl")
 
 

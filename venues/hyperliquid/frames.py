@@ -325,6 +325,12 @@ class ActiveAssetCtxFrame(Frame, frozen=True, tag="activeAssetCtx"):
     data: CoinCtx
 
 
+class ActiveSpotAssetCtxFrame(Frame, frozen=True, tag="activeSpotAssetCtx"):
+    """The same of a spot market, plain."""
+
+    data: dict[str, Any]
+
+
 class ActiveAssetDataFrame(Frame, frozen=True, tag="activeAssetData"):
     """Leverage and what may be traded."""
 
@@ -461,6 +467,7 @@ _Known = (
     | BboFrame
     | AllMidsFrame
     | ActiveAssetCtxFrame
+    | ActiveSpotAssetCtxFrame
     | ActiveAssetDataFrame
     | CandleFrame
     | UserEventsFrame

@@ -219,9 +219,10 @@ def read_lots(asset: Asset, size: Decimal) -> int:
     """
     if not size.is_finite() or size.adjusted() > SIZE_DIGITS_MAX:
         raise wire.MalformedMessageError(f"size of {asset.coin} is {size}: must be a finite number of sane size")
-    if size and wire.count_decimals(size) > asset.sz_decimals:
+    lots = int(size.scaleb(asset.sz_decimals))
+    if Decimal(lots).scaleb(-asset.sz_decimals) != size:  # comparing is exact, whatever the context's precision
         raise wire.MalformedMessageError(f"size {size} of {asset.coin} is not a multiple of 1e-{asset.sz_decimals}")
-    return int(size.scaleb(asset.sz_decimals))
+    return lots
 
 
 def find_order_refusal(asset: Asset, order: WireOrder, *, is_exempt: bool = False) -> str | None:

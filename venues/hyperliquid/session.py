@@ -3,7 +3,7 @@
 A simulator feeds frames and performs the steps in order. The acknowledgement comes before the snapshot that
 `Subscribed` asks for. `fast` and default books of one coin are two subscriptions of one channel, as at the venue.
 
-Does not model: limits on connections and messages per address (the caller counts sockets), the order of snapshots.
+Does not model: limits on connections, messages and posts in flight (the caller counts), the order of snapshots.
 Source: PROTOCOLS.md 1.10, 1.11; the words of the limit on users as other clients report them.
 """
 

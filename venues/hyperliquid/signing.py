@@ -82,6 +82,15 @@ class Signer(msgspec.Struct, frozen=True):
     network: Network
 
 
+def find_network(base_url: str) -> Network:
+    """Return the network the official SDK signs for at a URL: the testnet everywhere but at the mainnet's own.
+
+    >>> find_network("http://127.0.0.1:3001"), find_network(wire.MAINNET_URL)
+    ('testnet', 'mainnet')
+    """
+    return "mainnet" if base_url == wire.MAINNET_URL else "testnet"
+
+
 def pad_signature(signature: Signature) -> Signature:
     """Return the signature with `r` and `s` of 64 nibbles.
 

@@ -10,7 +10,7 @@ from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.types import Cloid
 
-from tests.unit.venues.hyperliquid.captures import ADDRESS, ASSETS, KEY
+from tests.unit.venues.hyperliquid.captures import ADDRESS, KEY
 from venues.hyperliquid import exchange_actions as actions
 from venues.hyperliquid import exchange_replies as replies
 from venues.hyperliquid import info_requests, signing, wire
@@ -261,6 +261,12 @@ def test_orders_the_venue_cannot_read_are_refused_with_422(change: dict[str, Any
     assert answer({**GOOD, **change}) == info_requests.WRONG_FIELDS
 
 
+def test_an_unknown_grouping_is_refused() -> None:
+    action = {"type": "order", "orders": [GOOD], "grouping": "heap"}
+    assert actions.read_action(action) is None
+    assert actions.read_action({**action, "grouping": {"p": 3}}) is not None
+
+
 def test_envelopes_the_venue_cannot_read() -> None:
     good = {"action": {"type": "noop"}, "nonce": 1, "signature": SIGNATURE}
     for change in ({"nonce": -1}, {"nonce": "1"}, {"signature": {}}, {"action": {}}, {"vaultAddress": "x"}):
@@ -286,4 +292,3 @@ def test_words_go_there_and_back() -> None:
         if message in (Message.BELOW_MINIMUM, Message.REDUCE_ONLY, Message.POST_ONLY, Message.IOC, Message.NOT_OPEN):
             assert replies.read_message(said) is message
     assert replies.read_message("The moon is full.") is None
-    assert ASSETS.by_coin["BTC"].asset_id == 0

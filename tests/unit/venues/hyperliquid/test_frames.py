@@ -118,6 +118,7 @@ def test_other_frames_go_there_and_back() -> None:
         frames.UserEventsFrame(frames.UserEvents(funding=FUNDING)),
         frames.UserEventsFrame(frames.UserEvents(non_user_cancel=(frames.CanceledByVenue("BTC", 3),))),
         frames.UserEventsFrame(frames.UserEvents(liquidation=frames.Liquidation(1, USER, USER, D("1.0"), D("2.0")))),
+        frames.ActiveSpotAssetCtxFrame({"coin": "@107", "ctx": {}}),
         frames.NotificationFrame({"notification": "hello"}),
     ):
         assert frames.decode_frame(frames.encode_frame(frame)) == frame

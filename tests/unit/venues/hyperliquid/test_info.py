@@ -122,6 +122,14 @@ def test_small_numbers_are_written_without_an_exponent() -> None:
         replies.encode_info_reply({"BTC": Decimal("1E+999999")})
 
 
+@needs_shared
+def test_the_live_clock_goes_there_and_back() -> None:
+    live = read_live()["exchangeStatus"]
+    reply = replies.decode_info_reply(requests.GetExchangeStatus(), json.dumps(live).encode())
+    assert reply.time == live["time"]
+    assert json.loads(replies.encode_info_reply(reply)) == live
+
+
 def test_trigger_words_and_sides() -> None:
     assert replies.write_trigger_condition(Decimal("95000.0"), is_above=False) == "Price below 95000"
     assert [replies.write_side(side) for side in (1, -1)] == ["B", "A"]
