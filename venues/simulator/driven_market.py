@@ -18,6 +18,7 @@ ladder, which comes back over some steps around the same px.
 """
 
 import math
+import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -163,7 +164,7 @@ class _World:
         self.is_oracle_frozen = False
         is_large = instrument.base in ("BTC", "ETH")
         self.impact_quote = settings.impact_notional_large_quote if is_large else settings.impact_notional_quote
-        self.phase = (seed % 97) / 97.0 * math.tau + len(instrument.base)
+        self.phase = zlib.crc32(f"{seed}:{instrument.instrument_id}".encode()) / 2**32 * math.tau
 
     def compute_oracle_px(self, step: int, ts_now_ns: int) -> float:
         """Return the px of the index, which the perpetual leads by the premium."""
@@ -265,7 +266,7 @@ class DrivenMarket:
             world.px = stretch.pxs[index]
             events += world.ladder.quote(world.px, step, stretch.draws[index], stretch.level_lots, ts_now_ns)
             lots = stretch.taker_lots[index] + world.carry_lots
-            if lots:
+            if lots and not world.ladder.gap_bps:
                 side = _BUY if lots > 0 else _SELL
                 taken_lots, caused = exchange.take_house(instrument_id, side, abs(lots), side * math.inf, ts_now_ns)
                 world.carry_lots = lots - side * taken_lots
@@ -351,6 +352,17 @@ class DrivenMarket:
     def freeze_oracle(self, instrument_id: str, is_frozen: bool) -> None:
         """Stop or resume the oracle px of an instrument (a fault: chain halt, oracle lag). Marks follow from it."""
         self._world(instrument_id).is_oracle_frozen = is_frozen
+
+    def gap_book(self, instrument_id: str, gap_bps: float) -> None:
+        """Keep the house so far from the path from the next block on, and its takers still (a fault); 0.0: resume."""
+        if not 0.0 <= gap_bps < 10_000.0:
+            raise ValueError(f"gap of {instrument_id} is {gap_bps} bps: must be in [0, 10000)")
+        self._world(instrument_id).ladder.gap_bps = gap_bps
+
+    def fill_resting(self, account_id: str, client_order_id: str, lots: int, ts_now_ns: int) -> Block:
+        """Let the house trade with one resting order (a fault: a fill just before its cancel or modify)."""
+        self._check_command(account_id, ts_now_ns)
+        return self._collect(self.exchange.fill_house(account_id, client_order_id, lots, ts_now_ns), ts_now_ns)
 
     # Queries; those about accounts are `exchange`'s.
 

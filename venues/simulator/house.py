@@ -15,6 +15,7 @@ level.
 """
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -198,6 +199,26 @@ class HouseExchange(BookExchange):
                 self._drain(ts_now_ns)
         return lots - left_lots, self._finish() if is_real else []
 
+    def fill_house(self, account_id: str, client_order_id: str, lots: int, ts_now_ns: int) -> Events:
+        """Let a house taker trade with one resting order at its px, whoever rests before it; no such order: nothing."""
+        order = self._account(account_id).orders.get(client_order_id)
+        if order is None or not order.status.is_open or not order.is_armed or order.is_stop or lots <= 0:
+            return []
+        qty_lots = min(lots, self._compute_fillable_lots(order))
+        if qty_lots > 0:
+            instrument_id = order.request.instrument_id
+            taker = self._make_order(HOUSE_TAKER_ID, self._requests[instrument_id, -order.request.side], ts_now_ns)
+            taker.qty_lots, taker.status = qty_lots, OrderStatus.ACCEPTED
+            self._trades += 1
+            trade_id, px = str(self._trades), order.limit_px
+            self._book_fill(taker, qty_lots, px, False, FillKind.ORDER, trade_id, ts_now_ns)
+            is_take_profit = order.request.order_type is OrderType.TAKE_PROFIT_LIMIT
+            kind = FillKind.TAKE_PROFIT if is_take_profit else FillKind.ORDER
+            self._book_fill(order, qty_lots, px, True, kind, trade_id, ts_now_ns)
+            self._follow_fill(order, ts_now_ns)
+            self._drain(ts_now_ns)
+        return self._finish()
+
     def _print_house(self, maker: Order, side: int, qty_lots: int, ts_now_ns: int) -> None:
         instrument_id, px = maker.request.instrument_id, maker.limit_px
         self._marks_px.setdefault(instrument_id, px)
@@ -303,7 +324,8 @@ class Ladder:
     def __init__(self, exchange: HouseExchange, instrument: Instrument, settings: LadderSettings, seed: int) -> None:
         self._exchange, self._instrument, self._settings = exchange, instrument, settings
         self._instrument_id = instrument.instrument_id
-        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, len(instrument.base)])))
+        entropy = [seed, zlib.crc32(instrument.instrument_id.encode()), 1]
+        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
         self._sizes: list[float] = np.exp(0.5 * random.standard_normal(_SIZES) - 0.125).tolist()
         self._levels: dict[int, dict[int, list[Order]]] = {_BUY: {}, _SELL: {}}  # by side and grid index
         self._wanted: dict[int, dict[int, int]] = {_BUY: {}, _SELL: {}}
@@ -311,12 +333,13 @@ class Ladder:
         self._best: dict[int, int] = {_BUY: 0, _SELL: 0}
         self._grid_px: tuple[float, float] = (0.0, 0.0)  # the range in which the grid holds
         self._unit, self._numerator, self._denominator = 1.0, 1, 1
+        self.gap_bps = 0.0  # a fault: the house stays so far away from the path
 
     def quote(self, px: float, step: int, draw: float, level_lots: int, ts_now_ns: int) -> Events:
         """Move the ladder to a px: first take what rests in the way, then quote; return what that caused."""
         if not self._grid_px[0] <= px < self._grid_px[1]:
             self._lay_grid(px)
-        half_px = px * self._settings.half_spread_bps * 1e-4
+        half_px = px * max(self._settings.half_spread_bps, self.gap_bps) * 1e-4
         bid, ask = math.floor((px - half_px) / self._unit), math.ceil((px + half_px) / self._unit)
         bid = max(1, bid)
         ask = max(ask, bid + 1)
@@ -353,7 +376,8 @@ class Ladder:
         return key * self._numerator / self._denominator
 
     def _lay_grid(self, px: float) -> None:
-        # The grid is whole price steps near px; it is laid anew when the px leaves its power of ten.
+        # The grid is whole price steps near px; it is laid anew when the px leaves its power of ten, where significant
+        # figures change the step, else when the px has doubled or halved.
         for side in (_BUY, _SELL):
             for key in [*self._levels[side]]:
                 self._drop(side, key)
@@ -362,7 +386,8 @@ class Ladder:
         unit = Fraction(step_px) * gap
         self._unit, self._numerator, self._denominator = float(unit), unit.numerator, unit.denominator
         decade_px = 10.0 ** math.floor(math.log10(px))
-        self._grid_px = (decade_px, 10.0 * decade_px)
+        has_figures = self._instrument.significant_figures_max > 0
+        self._grid_px = (decade_px, 10.0 * decade_px) if has_figures else (0.5 * px, 2.0 * px)
         self._best = {_BUY: 0, _SELL: 0}
 
     def _pull_outside(self, side: int, best: int) -> None:

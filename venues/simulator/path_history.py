@@ -32,7 +32,10 @@ class PathHistory:
         return merge_candles((c for c in candles if ts_from_ns <= c.ts_open_ns < ts_to_ns), interval_ns)
 
     def list_fundings(self) -> list[FundingSettled]:
-        """Return the settlements the path's bars tell of, at their open px; the premium is not known to them."""
+        """Return the settlements at the opens of the path's bars, at their open px; premiums are not known to them.
+
+        Those inside a bar (bars longer than the funding interval) are known as sums only and left out.
+        """
         settled: list[FundingSettled] = []
         bars, instrument_id = self._path.bars, self._path.instrument.instrument_id
         for bar in bars[(bars["funding_open_rate"] != 0.0) & (bars["ts_open_ns"] < self._ts_start_ns)]:

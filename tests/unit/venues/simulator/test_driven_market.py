@@ -291,6 +291,37 @@ def test_a_frozen_oracle_stays_and_resumes() -> None:
     assert driven.get_mark(ID).oracle_px > 110.0
 
 
+def test_a_gap_keeps_the_house_away_and_ends() -> None:
+    driven = make_market((100.0, 100.0, 100.0))
+    driven.advance(TS_NS + NS_PER_S)
+    driven.gap_book(ID, 500.0)
+    blocks = driven.advance(TS_NS + 10 * NS_PER_S)
+    assert not [trade for block in blocks for trade in block.trades]
+    assert driven.exchange.get_best_px(ID, SELL) >= 105.0
+    assert driven.exchange.get_best_px(ID, BUY) <= 95.0
+    gapped = driven.submit("a", [limit("1", BUY, 10, 101.0, time_in_force=TimeInForce.IOC)], driven.ts_now_ns)
+    assert gapped.events_of("a")[-1].message == "ioc"
+    driven.gap_book(ID, 0.0)
+    driven.advance(TS_NS + 11 * NS_PER_S)
+    assert driven.exchange.get_best_px(ID, SELL) < 100.3
+    with pytest.raises(ValueError, match="gap of"):
+        driven.gap_book(ID, -1.0)
+
+
+def test_the_house_fills_a_named_resting_order_before_its_cancel() -> None:
+    driven = make_market((100.0, 100.0))
+    driven.advance(TS_NS)
+    driven.submit("a", [limit("1", BUY, 10, 99.0)], TS_NS)
+    block = driven.fill_resting("a", "1", 4, TS_NS)
+    (fill,) = block.events_of("a")
+    assert (fill.fill_qty_lots, fill.fill_px, fill.is_maker) == (4, 99.0, True)
+    assert [(trade.taker_id, trade.maker_id, trade.qty_lots) for trade in block.trades] == [(HOUSE_TAKER_ID, "a", 4)]
+    driven.cancel("a", "1", TS_NS)
+    assert not driven.fill_resting("a", "1", 4, TS_NS).events
+    assert driven.exchange.position("a", ID).qty_lots == 4
+    driven.exchange.check_invariants()
+
+
 def test_commands_outside_their_time_and_unknown_names_are_refused_in_words() -> None:
     driven = make_market()
     with pytest.raises(ValueError, match="advance to the command's time first"):
