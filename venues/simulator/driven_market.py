@@ -32,7 +32,7 @@ from market.instruments import Instrument
 from market.records import NS_PER_DAY, NS_PER_MS, NS_PER_S, Side
 from venues.exchange import Events
 from venues.orders import Message
-from venues.simulator.candles import Candle, CandleBook
+from venues.simulator.candles import BASE_NS, Candle, CandleBook, merge_candles
 from venues.simulator.funding import (
     FundingMeter,
     FundingRule,
@@ -160,6 +160,7 @@ class _World:
         self.px = self.stretch.pxs[0]
         self.last_px = math.nan
         self.oracle_px = self.mark_px = math.nan
+        self.day: tuple[int, list[Candle]] = (-1, [])  # the minute it is good for, the day before it by UTC day
         self.carry_lots = 0  # taker volume the book could not take, signed
         self.is_oracle_frozen = False
         is_large = instrument.base in ("BTC", "ETH")
@@ -427,8 +428,12 @@ class DrivenMarket:
     def get_day_stats(self, instrument_id: str) -> DayStats:
         """Return the last 24 hours."""
         world = self._world(instrument_id)
-        from_ns = self._ts_now_ns - NS_PER_DAY
-        candles = self.list_candles(instrument_id, 60 * NS_PER_S, from_ns, self._ts_now_ns + 1, is_filled=False)
+        minute_ns = self._ts_now_ns // BASE_NS * BASE_NS
+        if world.day[0] != minute_ns:  # the closed minutes, added up once a minute
+            closed = self.list_candles(instrument_id, BASE_NS, minute_ns - NS_PER_DAY, minute_ns, is_filled=False)
+            world.day = minute_ns, merge_candles(closed, NS_PER_DAY)
+        live = self.list_candles(instrument_id, BASE_NS, minute_ns, self._ts_now_ns + 1, is_filled=False)
+        candles = [*world.day[1], *live]
         if not candles:
             px = world.px if math.isnan(world.last_px) else world.last_px
             return DayStats(px, px, px, px, 0, 0.0, 0)

@@ -88,6 +88,11 @@ def test_the_past_is_the_paths_bars_and_joins_the_present() -> None:
     assert (max(c.high_px for c in past), min(c.low_px for c in past)) == (bars["high_px"][29], bars["low_px"][29])
     assert sum(c.volume_lots for c in past) == round(bars["volume_base"][29] / made.instruments[0].lot_base)
     day = driven.get_day_stats(instrument_id)
+    driven.advance(driven.ts_now_ns + 5 * NS_PER_S)
+    day_after = driven.get_day_stats(instrument_id)
+    day_candles = driven.list_candles(instrument_id, MINUTE_NS, 0, driven.ts_now_ns)
+    assert day_after.volume_lots == sum(candle.volume_lots for candle in day_candles) > day.volume_lots
+    assert day_after.trades == sum(candle.count for candle in day_candles)
     assert day.high_px >= bars["high_px"][:30].max()
-    assert day.last_px == driven.get_last_px(instrument_id)
+    assert day_after.last_px == driven.get_last_px(instrument_id)
     assert driven.list_fundings(instrument_id)[0].ts_event_ns >= int(bars["ts_open_ns"][0])
