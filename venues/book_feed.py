@@ -94,3 +94,8 @@ class DataAge:
         silent_ns = ts_now_ns - self.ts_recv_ns
         late_ns = ts_now_ns - (self.ts_event_ns + self._offset_ns) if self.ts_event_ns else 0
         return max(0, silent_ns, late_ns)
+
+    def compute_due_ns(self, age_ns: int) -> int:
+        """Return when, without another message, the newest data will be `age_ns` old."""
+        due_ns = self.ts_recv_ns + age_ns
+        return min(due_ns, self.ts_event_ns + self._offset_ns + age_ns) if self.ts_event_ns else due_ns

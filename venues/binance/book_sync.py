@@ -205,7 +205,9 @@ class BookSyncMachine:
             seen_ns = max(self._ts_watch_ns, self._age.ts_recv_ns)
             patience_ns = self._settings.stale_ns if self._age.ts_recv_ns else self._settings.first_message_ns
             due.append(seen_ns + patience_ns)
-            if self._tickers:
+            if self._is_ready:
+                due.append(self._age.compute_due_ns(self._settings.stale_ns))
+            if self._tickers and self._age.ts_recv_ns:
                 ts_ticker_ns = self._tickers[0][1]
                 since_ns = ts_ticker_ns if self._is_ready else max(ts_ticker_ns, self._ts_watch_ns)
                 due.append(since_ns + self._settings.frozen_ns)

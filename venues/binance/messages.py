@@ -323,8 +323,8 @@ def parse_levels(levels: LevelTexts, scale: LotScale | None = None) -> Levels:
         if scale is None:
             parsed = [(float(px), float(qty)) for px, qty in levels]
         else:
-            to_lots = scale.to_lots
-            parsed = [(float(px), to_lots(qty)) for px, qty in levels]
+            lots_by_text = scale.lots_by_text
+            parsed = [(float(px), lots_by_text[qty]) for px, qty in levels]
     except ValueError:
         parsed = [(parse_px(px), parse_qty(qty) if scale is None else scale.to_lots(qty)) for px, qty in levels]
     for level in parsed:

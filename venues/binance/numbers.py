@@ -5,11 +5,13 @@ A message keeps the venue's own text, so what is encoded again is what came. Thr
 """
 
 import math
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
 DecimalText = str  # "84143.10": a number as the venue wrote it, trailing zeros kept
 
 TEXT_CHARS_MAX = 64
+CACHED_MAX = 65_536  # texts whose lots one scale remembers
 
 
 class MalformedMessageError(ValueError):
@@ -72,6 +74,22 @@ def parse_qty(text: DecimalText) -> float:
     raise MalformedMessageError(f"not a quantity: {text[:TEXT_CHARS_MAX]!r}; a finite number >= 0 is expected")
 
 
+class _LotsByText(dict[str, int]):
+    # Book quantities repeat ("0.000", "0.002", ...): a text met before costs one look-up instead of a conversion.
+    __slots__ = ("_convert",)
+
+    def __init__(self, convert: Callable[[DecimalText], int]) -> None:
+        super().__init__()
+        self._convert = convert
+
+    def __missing__(self, text: DecimalText) -> int:
+        lots = self._convert(text)
+        if len(self) >= CACHED_MAX:
+            self.clear()
+        self[text] = lots
+        return lots
+
+
 class LotScale:
     """Exact conversion between a venue's decimal text and whole steps (LOT_SIZE.stepSize, PRICE_FILTER.tickSize).
 
@@ -82,7 +100,7 @@ class LotScale:
     (2507, 154698, '-0.040')
     """
 
-    __slots__ = ("_cut", "_is_power", "step")
+    __slots__ = ("_cut", "_is_power", "lots_by_text", "step")
 
     def __init__(self, step: DecimalText) -> None:
         self.step = parse_decimal(step).normalize()
@@ -91,6 +109,7 @@ class LotScale:
         exponent = self.step.as_tuple().exponent
         assert isinstance(exponent, int)  # finite: checked above
         self._cut = max(0, -exponent)
+        self.lots_by_text = _LotsByText(self.to_lots)  # `to_lots`, remembered: for whoever converts many
         self._is_power = self.step.as_tuple().digits == (1,) and exponent <= 0
 
     def to_lots(self, text: DecimalText) -> int:

@@ -369,3 +369,71 @@ def test_a_lost_connection_ends_the_book() -> None:
     assert machine.next_due_ns() == -1
     assert machine.handle(StreamOpened(), 3 * S) == []
     assert isinstance(machine.handle(DiffReceived(make_diff(31, 40, 30)), 3 * S)[0], FetchSnapshot)
+
+
+def test_a_book_grows_too_old_between_messages() -> None:
+    machine = make_ready()
+    machine.handle(DiffReceived(make_diff(21, 30, 20, ts_ns=2 * S)), 6 * S)  # four seconds late
+    assert machine.next_due_ns() == 7 * S
+    assert lost(machine.handle(TimePassed(), 7 * S)) is LostReason.STALE
+
+
+SOUP = st.lists(
+    st.one_of(
+        st.tuples(st.just("diff"), st.integers(0, 8), st.integers(0, 3)),
+        st.tuples(st.just("next"), st.integers(1, 4), st.integers(0, 3)),
+        st.tuples(st.just("snapshot"), st.integers(0, 60), st.integers(0, 2)),
+        st.tuples(st.just("ticker"), st.integers(0, 60), st.integers(0, 3)),
+        st.tuples(st.sampled_from(["open", "close", "fail", "clock"]), st.integers(0, 3), st.just(0)),
+        st.tuples(st.just("due"), st.integers(0, 20), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=200)
+@given(soup=SOUP, spot=st.booleans(), repeats_max=st.integers(0, 2))
+def test_any_order_of_events_keeps_the_machine_sane(
+    soup: list[tuple[str, int, int]], spot: bool, repeats_max: int
+) -> None:
+    machine = BookSyncMachine(Continuity.SPOT if spot else Continuity.FUTURES, SyncSettings(repeats_max=repeats_max))
+    now_ns, at_id, request_id, was_ready = S, 10, 0, False
+    machine.handle(StreamOpened(), now_ns)
+    for kind, number, qty in soup:
+        now_ns += S // 10
+        if kind == "due":
+            due_ns = machine.next_due_ns()
+            now_ns = max(now_ns + number * S // 10, due_ns)
+        event = {
+            "diff": DiffReceived(make_diff(number * 7, number * 7 + 6, number * 7 - 1, qty, now_ns)),
+            "next": DiffReceived(make_diff(at_id + 1, at_id + number, at_id, qty, now_ns - qty * S)),
+            "snapshot": SnapshotReceived(max(0, request_id - (qty == 2)), make_snapshot(number)),
+            "ticker": TickerReceived(number, (10.0, float(qty)), (11.0, 5.0)),
+            "open": StreamOpened(),
+            "close": Disconnected(),
+            "fail": SnapshotFailed(request_id, number * S),
+            "clock": ClockMeasured(number * S),
+            "due": TimePassed(),
+        }[kind]
+        at_id += number if kind == "next" else 0
+        done = machine.handle(event, now_ns)
+        assert sum(isinstance(instruction, FetchSnapshot) for instruction in done) <= 1
+        for instruction in done:
+            if isinstance(instruction, FetchSnapshot):
+                assert instruction.request_id == request_id + 1
+                request_id += 1
+            elif isinstance(instruction, BookLost):
+                assert was_ready
+                was_ready = False
+            elif isinstance(instruction, BookReady):
+                assert not was_ready
+                was_ready = True
+        assert machine.is_ready is was_ready
+        assert (machine.last_id >= 0) is was_ready
+        if was_ready:
+            assert machine.asks() == ((11.0, 5.0),)
+        else:
+            assert (machine.bids(), machine.asks(), machine.take_view()) == ((), (), None)
+        if kind == "due":  # whoever waits for what is due does not spin
+            due_ns = machine.next_due_ns()
+            assert due_ns == -1 or due_ns > now_ns

@@ -15,6 +15,7 @@ from market.captures import parse_depth
 from market.records import Side
 from tests.shared_data import needs_shared
 from tests.unit.venues.binance.captured import BTC, ETH, LONG, SPOT, read_lines, read_messages
+from venues.binance import numbers
 from venues.binance.messages import (
     AggTrade,
     BookSnapshotText,
@@ -300,3 +301,11 @@ def test_impossible_levels_are_refused(level: list[str]) -> None:
     for scale in (None, LotScale("1")):
         with pytest.raises(MalformedMessageError):
             update.to_diff(0, scale)
+
+
+def test_remembered_lots_are_bounded_and_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbers, "CACHED_MAX", 10)
+    scale = LotScale("0.001")
+    for lots in [*range(40), *range(40)]:
+        assert scale.lots_by_text[f"0.{lots:03d}"] == lots
+        assert len(scale.lots_by_text) <= 10
