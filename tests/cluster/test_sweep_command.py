@@ -110,7 +110,7 @@ def test_json_is_one_object_on_stdout_and_progress_is_on_stderr(trireme: Callabl
         (400, True),
         (60, True),
     ]
-    assert set(document["best"]) == {"params", "metrics", "metrics_out_of_sample"}
+    assert set(document["best"]) == {"params", "metrics", "metrics_out_of_sample", "is_passed"}
     assert document["seconds"] > 0.0
     assert document["configs_per_s"] > 0.0
     shown = trireme("show", "out", "--json")
