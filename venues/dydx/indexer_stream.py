@@ -174,7 +174,7 @@ class _Envelope(msgspec.Struct, frozen=True):
     connection_id: str = ""
     message_id: int = -1
     channel: str = ""
-    id: str = ""
+    id: str | None = None
     version: str = ""
     message: str = ""
     subaccount_number: int | None = msgspec.field(default=None, name="subaccountNumber")
@@ -189,7 +189,7 @@ def decode_server(text: bytes | str) -> ServerMessage:
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     envelope = decode_json(_Envelope, data)
     connection_id, message_id, channel = envelope.connection_id, envelope.message_id, envelope.channel
-    channel_id = envelope.id or (channel if channel == MARKETS else "")
+    channel_id = envelope.id or (channel if channel == MARKETS and envelope.type != "error" else "")
     kinds = CONTENTS.get(channel)
     match envelope.type:
         case "connected":
@@ -215,7 +215,7 @@ def decode_server(text: bytes | str) -> ServerMessage:
                 envelope.subaccount_number,
             )
         case "error":
-            return StreamError(connection_id, message_id, envelope.message, channel, envelope.id)
+            return StreamError(connection_id, message_id, envelope.message, channel, channel_id)
     return UnknownMessage(envelope.type, channel, message_id, data)
 
 

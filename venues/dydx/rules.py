@@ -3,7 +3,7 @@
 `check_message` needs nothing but the message (ValidateBasic: before replay protection and signature); the others need
 the book, the height or the block time. The order of the checks is the chain's, for it decides which code is seen.
 Source: PROTOCOLS.md 2.4, 2.6, 2.9; v4-chain x/clob/types/message_*.go, x/clob/keeper/orders.go.
-Does not cover: TWAP orders beyond their flag, order router addresses, isolated markets (2005).
+Does not cover: the terms of TWAP orders (only that there are some), order router addresses, isolated markets (2005).
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from venues.dydx.chain_errors import ChainError, TxRefusal
 from venues.dydx.order_terms import (
     CONDITIONAL,
     LONG_TERM,
+    TWAP,
     BatchCancel,
     CancelOrder,
     ChainMessage,
@@ -140,9 +141,13 @@ def check_order(order: Order) -> TxRefusal | None:
     refusal = _check_good_til_fields(order)
     if refusal:
         return refusal
-    if order.subticks == 0:
+    is_twap = order.order_id.order_flags == TWAP
+    if order.subticks == 0 and not is_twap:
         return ChainError.ORDER_SUBTICKS.refuse("order subticks cannot be 0 for this order type")
-    return _check_condition(order) or _check_builder(order)
+    refusal = _check_condition(order) or _check_builder(order)
+    if refusal is None and is_twap and not order.extra_fields:
+        return ChainError.INVALID_PLACE_ORDER.refuse("TWAP order must have a TWAP config")
+    return refusal
 
 
 def check_cancel(cancel: CancelOrder) -> TxRefusal | None:
