@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from v4_proto.cosmos.auth.v1beta1 import auth_pb2
 from v4_proto.cosmos.auth.v1beta1 import query_pb2 as auth_query
 from v4_proto.cosmos.base.abci.v1beta1 import abci_pb2
@@ -18,7 +19,6 @@ from v4_proto.cosmos.tx.v1beta1 import service_pb2
 from v4_proto.dydxprotocol.clob import clob_pair_pb2
 
 from venues.dydx.chain_errors import MalformedMessageError, TxRefusal
-from venues.dydx.protobuf_runtime import DecodeError
 from venues.dydx.sequences import ChainAccount
 from venues.dydx.transactions import PUBLIC_KEY_URL, TESTNET
 from venues.dydx.units import ClobUnits

@@ -11,10 +11,9 @@ from enum import IntEnum
 from typing import Any
 
 import msgspec
+from google.protobuf.unknown_fields import UnknownFieldSet
 from v4_proto.dydxprotocol.clob import order_pb2, tx_pb2
 from v4_proto.dydxprotocol.subaccounts import subaccount_pb2
-
-from venues.dydx.protobuf_runtime import UnknownFieldSet
 
 SHORT_TERM = 0
 CONDITIONAL = 32

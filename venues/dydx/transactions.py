@@ -9,6 +9,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 from v4_proto.cosmos.base.v1beta1 import coin_pb2
 from v4_proto.cosmos.crypto.secp256k1 import keys_pb2
 from v4_proto.cosmos.tx.v1beta1 import tx_pb2
@@ -16,7 +19,6 @@ from v4_proto.dydxprotocol.accountplus import tx_pb2 as accountplus_pb2
 
 from venues.dydx.chain_errors import MalformedMessageError
 from venues.dydx.order_terms import ChainMessage, read_message, write_message
-from venues.dydx.protobuf_runtime import AnyMessage, DecodeError, UnknownFieldSet
 from venues.dydx.signing import SigningKey, derive_address, verify_signature
 
 PUBLIC_KEY_URL = "/cosmos.crypto.secp256k1.PubKey"
