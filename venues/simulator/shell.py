@@ -1,0 +1,141 @@
+"""Real time for a simulator, shared by the protocol servers: it ticks the market, sends what is due, is told faults.
+
+What it holds decides: `DrivenMarket` is the world, `FaultBoard` says what goes wrong, `DeliveryMachine` when a message
+leaves. A protocol server asks `World` for the time, acts on the market through `World.act`, turns the blocks it hears
+into its own messages, and pushes them into the `Outbox`.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from market.records import NS_PER_S
+from venues.simulator.delivery import DeliveryMachine, DeliverySettings
+from venues.simulator.driven_market import Block, DrivenMarket
+from venues.simulator.faults import FaultBoard, MessageFate
+
+IDLE_S = 0.25  # the longest sleep: switches that end by time are noticed by then
+Send = Callable[[bytes], Awaitable[None]]
+Close = Callable[[int], Awaitable[None]]
+
+
+class World:
+    """One venue's market in real time."""
+
+    def __init__(
+        self, market: DrivenMarket, board: FaultBoard, venue: str, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.market, self.board, self.venue = market, board, venue
+        self._clock_ns = clock_ns
+        self._listeners: list[Callable[[Block], None]] = []
+
+    def now_ns(self) -> int:
+        """Return the true time, which the market runs on."""
+        return self._clock_ns()
+
+    def venue_now_ns(self) -> int:
+        """Return what the venue's own clock shows: the true time and the skew that a switch gives it."""
+        now_ns = self._clock_ns()
+        return now_ns + self.board.view(self.venue, now_ns).clock_skew_ns
+
+    def listen(self, on_block: Callable[[Block], None]) -> None:
+        """Have every block handed to `on_block`, in order, those of commands included."""
+        self._listeners.append(on_block)
+
+    def advance(self) -> None:
+        """Bring the market to the present."""
+        for block in self.market.advance(self.now_ns()):
+            self._tell(block)
+
+    def act(self, command: Callable[[int], Block]) -> Block:
+        """Bring the market to the present, carry out a command there (it is given the time), return its block."""
+        self.advance()
+        block = command(self.market.ts_now_ns)
+        self._tell(block)
+        return block
+
+    async def run(self) -> None:
+        """Advance whenever a block is due, until cancelled."""
+        while True:
+            self.advance()
+            due_s = (self.market.ts_next_block_ns - self.now_ns()) / NS_PER_S
+            await asyncio.sleep(min(max(due_s, 0.001), IDLE_S))
+
+    def _tell(self, block: Block) -> None:
+        for listener in self._listeners:
+            listener(block)
+
+
+class Outbox:
+    """Sends what the delivery machine says is due. Connections are named once and for all."""
+
+    def __init__(self, world: World, settings: DeliverySettings | None = None, seed: int = 0) -> None:
+        self._world = world
+        self._machine = DeliveryMachine(world.board, world.venue, settings, seed)
+        self._ways: dict[str, tuple[Send, Close]] = {}
+        self._is_pushed = asyncio.Event()
+
+    def open(self, connection: str, send: Send, close: Close) -> None:
+        """Begin a connection; `send` and `close` (with a code) write to its socket."""
+        self._machine.open(connection)
+        self._ways[connection] = (send, close)
+
+    def push(self, connection: str, channel: str, payload: bytes, fate: MessageFate | None = None) -> None:
+        """Queue one message of a channel; `fate`: what the board has decided of it already."""
+        if connection in self._ways:
+            self._machine.push(connection, channel, payload, self._world.now_ns(), fate)
+            self._is_pushed.set()
+
+    def close(self, connection: str, code: int) -> None:
+        """Close a connection after what is due before."""
+        if connection in self._ways:
+            self._machine.close(connection, code, self._world.now_ns())
+            self._is_pushed.set()
+
+    def forget(self, connection: str) -> None:
+        """The other side has gone."""
+        if self._ways.pop(connection, None) is not None:
+            self._machine.forget(connection)
+
+    async def run(self) -> None:
+        """Send what is due, in order, until cancelled."""
+        while True:
+            self._is_pushed.clear()
+            for delivery in self._machine.pop(self._world.now_ns()):
+                way = self._ways.get(delivery.connection)
+                if way is None:
+                    continue
+                send, close = way
+                with contextlib.suppress(ConnectionError, RuntimeError):  # the other side closed meanwhile
+                    if delivery.close_code:
+                        self.forget(delivery.connection)
+                        await close(delivery.close_code)
+                    else:
+                        await send(delivery.payload)
+            next_ns = self._machine.ts_next_ns
+            due_s = IDLE_S if next_ns is None else (next_ns - self._world.now_ns()) / NS_PER_S
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_pushed.wait(), min(max(due_s, 0.0005), IDLE_S))
+
+
+def add_control(app: web.Application, board: FaultBoard, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    """Add the control endpoint: GET /control/faults lists switches and counts, POST turns them on and off."""
+
+    async def show(request: web.Request) -> web.Response:
+        return web.json_response({"on": board.list_on(clock_ns()), "counts": board.counts()})
+
+    async def change(request: web.Request) -> web.Response:
+        try:
+            values: Any = await request.json()
+            if not isinstance(values, Mapping):
+                raise ValueError("faults: the body must be a JSON object with on and off")
+            return web.json_response({"ids": board.apply(values, clock_ns())})
+        except ValueError as error:
+            return web.json_response({"error": str(error)}, status=400)
+
+    app.router.add_get("/control/faults", show)
+    app.router.add_post("/control/faults", change)
