@@ -1,0 +1,249 @@
+"""What the simulator's REST answers to a request that `rest.parse_request` found good. Sans-IO.
+
+Open interest is remembered every five minutes from the start on; settlements and candles go back as far as the market's
+path. A symbol's listing is the market's start, its delivery the manual's 4133404800000.
+Does not model: jitter of funding times beyond the block's, `1s` and `1M` candles (refused as unknown intervals),
+spot's `symbols` and permission parameters (everything is shown), `fundingInfo` caps by symbol.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from msgspec import UNSET
+
+from market.records import NS_PER_MS, NS_PER_S
+from venues.binance.rate_limits import WEIGHT_MAX
+from venues.binance.rest import INVALID_INTERVAL, RestRefusal, RestRequest
+from venues.binance.rest_replies import (
+    Empty,
+    ExchangeInfo,
+    FundingInfoRow,
+    FundingRateRow,
+    OpenInterest,
+    OpenInterestRow,
+    PremiumIndex,
+    RateLimit,
+    Reply,
+    ServerTime,
+    SymbolFilter,
+    SymbolInfo,
+)
+from venues.binance.simulator_symbol import INTERVALS_NS, SymbolFeed
+from venues.binance.streams import Market
+
+OPEN_INTEREST_EVERY_NS = 300 * NS_PER_S
+_SAMPLES_MAX = 30 * 288  # thirty days
+_FUTURES_ORDERS = (
+    "LIMIT",
+    "MARKET",
+    "STOP",
+    "STOP_MARKET",
+    "TAKE_PROFIT",
+    "TAKE_PROFIT_MARKET",
+    "TRAILING_STOP_MARKET",
+)
+_SPOT_ORDERS = ("LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
+
+
+class RestDesk:
+    """The answers of one of the venue's markets."""
+
+    def __init__(self, kind: Market, feeds: Mapping[str, SymbolFeed]) -> None:
+        self.kind, self._feeds = kind, feeds
+        self._interest: dict[str, deque[tuple[int, int, float]]] = {
+            symbol: deque(maxlen=_SAMPLES_MAX) for symbol in feeds
+        }
+        self._ts_interest_ns = 0
+        self._answers: dict[str, Callable[[RestRequest, int], Reply | RestRefusal]] = {
+            "ping": lambda request, ts_now_ms: Empty(),
+            "time": lambda request, ts_now_ms: ServerTime(ts_now_ms),
+            "exchangeInfo": self._exchange_info,
+            "depth": lambda request, ts_now_ms: self._feed(request).publisher.make_snapshot(
+                _number(request, "limit"), ts_now_ms
+            ),
+            "trades": lambda request, ts_now_ms: tuple(self._feed(request).trades)[-_number(request, "limit") :],
+            "aggTrades": self._agg_trades,
+            "klines": self._klines,
+            "premiumIndex": self._premium_index,
+            "fundingRate": self._funding_rate,
+            "fundingInfo": self._funding_info,
+            "openInterest": self._open_interest,
+            "openInterestHist": self._open_interest_hist,
+        }
+
+    def on_time(self, ts_now_ns: int) -> None:
+        """Remember open interest when it is time."""
+        ts_sample_ns = ts_now_ns // OPEN_INTEREST_EVERY_NS * OPEN_INTEREST_EVERY_NS
+        if ts_sample_ns == self._ts_interest_ns:
+            return
+        self._ts_interest_ns = ts_sample_ns
+        for symbol, feed in self._feeds.items():
+            lots = feed.market.get_open_interest_lots(feed.instrument_id)
+            self._interest[symbol].append((ts_sample_ns, lots, feed.market.get_mark(feed.instrument_id).mark_px))
+
+    def answer(self, request: RestRequest, ts_now_ms: int) -> Reply | RestRefusal:
+        """Return the reply to a checked request; `ts_now_ms` on the venue's clock."""
+        return self._answers[request.endpoint.name](request, ts_now_ms)
+
+    def _feed(self, request: RestRequest) -> SymbolFeed:
+        return self._feeds[str(request.values["symbol"])]
+
+    def _asked(self, request: RestRequest) -> list[SymbolFeed]:
+        return [self._feed(request)] if "symbol" in request.values else [*self._feeds.values()]
+
+    def _agg_trades(self, request: RestRequest, ts_now_ms: int) -> Reply:
+        rows, limit = self._feed(request).agg_trades, _number(request, "limit")
+        if "fromId" in request.values:
+            first_id = _number(request, "fromId")
+            return tuple(row for row in rows if row.trade_id >= first_id)[:limit]
+        start_ms, end_ms = _times(request)
+        kept = tuple(row for row in rows if (start_ms or 0) <= row.ts_trade_ms <= (end_ms or ts_now_ms + 10**12))
+        return kept[-limit:] if start_ms is None else kept[:limit]
+
+    def _klines(self, request: RestRequest, ts_now_ms: int) -> Reply | RestRefusal:
+        interval = str(request.values["interval"])
+        if interval not in INTERVALS_NS:
+            return INVALID_INTERVAL
+        start_ms, end_ms = _times(request)
+        return self._feed(request).list_klines(
+            interval,
+            None if start_ms is None else start_ms * NS_PER_MS,
+            None if end_ms is None else (end_ms + 1) * NS_PER_MS - 1,
+            _number(request, "limit"),
+        )
+
+    def _premium_index(self, request: RestRequest, ts_now_ms: int) -> Reply:
+        marks = [feed.make_mark_price(ts_now_ms) for feed in self._asked(request)]
+        rows = tuple(
+            PremiumIndex(mark.symbol, mark.mark_px, mark.index_px, mark.settle_px, mark.funding_rate, "0.00010000",
+                         mark.ts_funding_next_ms, ts_now_ms)
+            for mark in marks
+        )  # fmt: skip
+        return rows[0] if "symbol" in request.values else rows
+
+    def _funding_rate(self, request: RestRequest, ts_now_ms: int) -> Reply:
+        start_ms, end_ms = _times(request)
+        rows = sorted(
+            (
+                FundingRateRow(feed.symbol, settled.ts_event_ns // NS_PER_MS, f"{settled.funding_rate:.8f}",
+                               f"{settled.index_px:.8f}")
+                for feed in self._asked(request)
+                for settled in feed.market.list_fundings(feed.instrument_id, (start_ms or 0) * NS_PER_MS)
+            ),
+            key=lambda row: row.ts_funding_ms,
+        )  # fmt: skip
+        kept = tuple(row for row in rows if end_ms is None or row.ts_funding_ms <= end_ms)
+        limit = _number(request, "limit")
+        return kept[-limit:] if start_ms is None else kept[:limit]
+
+    def _funding_info(self, request: RestRequest, ts_now_ms: int) -> Reply:
+        return tuple(
+            FundingInfoRow(feed.symbol, "0.02000000", "-0.02000000", feed.instrument.funding_interval_h)
+            for feed in self._feeds.values()
+            if feed.instrument.funding_interval_h != 8
+        )
+
+    def _open_interest(self, request: RestRequest, ts_now_ms: int) -> Reply:
+        feed = self._feed(request)
+        lots = feed.market.get_open_interest_lots(feed.instrument_id)
+        return OpenInterest(feed.write_qty(lots), feed.symbol, ts_now_ms)
+
+    def _open_interest_hist(self, request: RestRequest, ts_now_ms: int) -> Reply:
+        feed, (start_ms, end_ms) = self._feed(request), _times(request)
+        period_ns, limit = INTERVALS_NS[str(request.values["period"])], _number(request, "limit")
+        rows = tuple(
+            OpenInterestRow(feed.symbol, feed.write_qty(lots), f"{lots * feed.instrument.lot_base * mark_px:.8f}",
+                            ts_ns // NS_PER_MS)
+            for ts_ns, lots, mark_px in self._interest[feed.symbol]
+            if ts_ns % period_ns == 0 and (start_ms or 0) <= ts_ns // NS_PER_MS <= (end_ms or 10**15)
+        )  # fmt: skip
+        return rows[-limit:]
+
+    def _exchange_info(self, request: RestRequest, ts_now_ms: int) -> Reply:
+        weight = RateLimit("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_MAX[self.kind])
+        if self.kind is Market.SPOT:
+            spot_limits = (weight, RateLimit("RAW_REQUESTS", "MINUTE", 5, 61000))
+            symbols = tuple(_describe_spot(feed) for feed in self._asked(request))
+            return ExchangeInfo("UTC", ts_now_ms, spot_limits, symbols)
+        limits = (weight, RateLimit("ORDERS", "MINUTE", 1, 1200), RateLimit("ORDERS", "SECOND", 10, 300))
+        symbols = tuple(_describe_futures(feed) for feed in self._feeds.values())
+        quotes = dict.fromkeys(feed.instrument.quote for feed in self._feeds.values())
+        assets = tuple({"asset": quote, "marginAvailable": True, "autoAssetExchange": "-10000"} for quote in quotes)
+        return ExchangeInfo("UTC", ts_now_ms, limits, symbols, (), assets, "U_MARGINED")
+
+
+def _number(request: RestRequest, name: str) -> int:
+    return int(request.values[name])
+
+
+def _times(request: RestRequest) -> tuple[int | None, int | None]:
+    start, end = (request.values.get(name) for name in ("startTime", "endTime"))
+    return (None if start is None else int(start)), (None if end is None else int(end))
+
+
+def _list_filters(feed: SymbolFeed) -> tuple[SymbolFilter, ...]:
+    qty_min, qty_max = feed.write_qty(feed.instrument.qty_lots_min), feed.write_qty(10_000_000)
+    return (
+        SymbolFilter("PRICE_FILTER", tick=feed.tick_text, px_min=feed.tick_text, px_max=feed.write_px(10_000_000.0)),
+        SymbolFilter("LOT_SIZE", step=feed.lot_text, qty_min=qty_min, qty_max=qty_max),
+        SymbolFilter("MARKET_LOT_SIZE", step=feed.lot_text, qty_min=qty_min, qty_max=qty_max),
+    )
+
+
+def _describe_futures(feed: SymbolFeed) -> SymbolInfo:
+    instrument = feed.instrument
+    return SymbolInfo(
+        symbol=feed.symbol,
+        status="TRADING",
+        base=instrument.base,
+        quote=instrument.quote,
+        filters=(
+            *_list_filters(feed),
+            SymbolFilter("MAX_NUM_ORDERS", limit=200),
+            SymbolFilter("MIN_NOTIONAL", notional=f"{instrument.notional_min_quote:g}"),
+            SymbolFilter("PERCENT_PRICE", multiplier_up="1.0500", multiplier_down="0.9500", multiplier_decimal="4"),
+        ),
+        pair=feed.symbol,
+        contract_type="PERPETUAL",
+        ts_delivery_ms=4133404800000,
+        ts_onboard_ms=feed.market.ts_start_ns // NS_PER_MS,
+        margin=instrument.quote,
+        px_decimals=feed.px_decimals,
+        qty_decimals=feed.qty_decimals,
+        base_decimals=8,
+        quote_decimals=8,
+        underlying_type="COIN",
+        order_types=_FUTURES_ORDERS,
+        time_in_force=("GTC", "IOC", "FOK", "GTX", "GTD"),
+        liquidation_fee="0.012500",
+        market_take_bound="0.05",
+        trigger_protect="0.0500",
+        maintenance_margin_percent="2.5000",
+        required_margin_percent="5.0000",
+    )
+
+
+def _describe_spot(feed: SymbolFeed) -> SymbolInfo:
+    instrument = feed.instrument
+    notional = f"{instrument.notional_min_quote:.8f}"
+    return SymbolInfo(
+        symbol=feed.symbol,
+        status="TRADING",
+        base=instrument.base,
+        quote=instrument.quote,
+        filters=(
+            *_list_filters(feed),
+            SymbolFilter(
+                "NOTIONAL", notional_min=notional, notional_max="9000000.00000000", applies_min_to_market=True,
+                applies_max_to_market=False, average_minutes=5,
+            ),
+        ),
+        base_decimals=8,
+        quote_decimals=8,
+        quote_asset_decimals=8,
+        order_types=_SPOT_ORDERS,
+        is_spot_trading=True,
+        is_margin_trading=False,
+        permissions=("SPOT",),
+        pair=UNSET,
+    )  # fmt: skip

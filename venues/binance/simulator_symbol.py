@@ -1,0 +1,224 @@
+"""One symbol of the simulator: a driven market's instrument in Binance's words, numbers and ids. Sans-IO.
+
+Trades are numbered per symbol without holes (the market's ids are one sequence for all), so that a candle's L - f + 1
+is its n. A futures price has at least two decimals, a mark eight, everything on spot eight.
+Does not model: RPI orders (`nq` equals `q`), estimated settlement (the index stands for it), trades of before the start
+beyond those the market still remembers, open interest of before the start.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections import deque
+from decimal import Decimal
+from itertools import islice
+
+from msgspec import UNSET
+
+from market.instruments import Instrument
+from market.records import NS_PER_DAY, NS_PER_MS, NS_PER_S, Side
+from venues.binance.book_publisher import BookPublisher
+from venues.binance.messages import AggTrade, Kline, KlineBar, MarkPrice, Trade
+from venues.binance.rest_replies import AggTradeRow, KlineRow, TradeRow
+from venues.binance.streams import Market
+from venues.simulator.candles import Candle, align_open_ns
+from venues.simulator.driven_market import Block, DrivenMarket
+from venues.simulator.house import PublicTrade
+
+BOOK_FIRST_ID = 7_000_000_000
+TRADE_FIRST_ID = 5_000_000_000
+AGG_TRADE_FIRST_ID = 2_000_000_000
+TRADES_KEPT = 20_000  # rows of REST, each kind
+MINUTE_NS = 60 * NS_PER_S
+INTERVALS_NS = {
+    "1m": MINUTE_NS,
+    "3m": 3 * MINUTE_NS,
+    "5m": 5 * MINUTE_NS,
+    "15m": 15 * MINUTE_NS,
+    "30m": 30 * MINUTE_NS,
+    "1h": 60 * MINUTE_NS,
+    "2h": 120 * MINUTE_NS,
+    "4h": 240 * MINUTE_NS,
+    "6h": 360 * MINUTE_NS,
+    "8h": 480 * MINUTE_NS,
+    "12h": 720 * MINUTE_NS,
+    "1d": NS_PER_DAY,
+    "3d": 3 * NS_PER_DAY,
+    "1w": 7 * NS_PER_DAY,
+}
+
+
+class SymbolFeed:
+    """One instrument of the market as one of the venue's two markets shows it."""
+
+    def __init__(self, kind: Market, market: DrivenMarket, instrument: Instrument, id_step: int) -> None:
+        self.kind, self.market, self.instrument = kind, market, instrument
+        self.instrument_id = instrument.instrument_id
+        self.symbol = instrument.base + instrument.quote
+        self.is_futures = kind is Market.USDM
+        self._lot, tick = Decimal(repr(instrument.lot_base)), Decimal(repr(instrument.tick_px))
+        self.qty_decimals = _count_decimals(self._lot) if self.is_futures else 8
+        self.px_decimals = max(2, _count_decimals(tick)) if self.is_futures else 8
+        self.tick_text, self.lot_text = f"{tick:.{self.px_decimals}f}", self.write_qty(1)
+        self.publisher = BookPublisher(kind, self.symbol, BOOK_FIRST_ID, id_step)
+        self.trades: deque[TradeRow] = deque(maxlen=TRADES_KEPT)
+        self.agg_trades: deque[AggTradeRow] = deque(maxlen=TRADES_KEPT)
+        self.last_trade_id, self.last_agg_id = TRADE_FIRST_ID - 1, AGG_TRADE_FIRST_ID - 1
+        self._market_ids = array("q")  # of the trades numbered, ascending
+        self._taker: tuple[object, ...] = ()  # whose trade the last one was: the next may join it
+        self._first_open_ns = -1
+        book = market.get_book(self.instrument_id, 1_000_000)
+        for side, levels in ((Side.BUY, book.bids), (Side.SELL, book.asks)):
+            for level in levels:
+                self.publisher.set_level(side, self.write_px(level.px), self.write_qty(level.qty_lots))
+        for trade in market.list_trades(self.instrument_id, 1_000_000):
+            self._add_trade(trade)
+
+    def write_px(self, px: float) -> str:
+        """Return a px as the venue writes it; the px is on the tick's grid, so nothing is lost."""
+        return f"{px:.{self.px_decimals}f}"
+
+    def write_qty(self, qty_lots: int) -> str:
+        """Return a quantity of base as the venue writes it."""
+        return f"{qty_lots * self._lot:.{self.qty_decimals}f}"
+
+    def on_block(self, block: Block) -> None:
+        """Take in what one block changed."""
+        for change in block.books:
+            if change.instrument_id == self.instrument_id:
+                for side, levels in ((Side.BUY, change.bids), (Side.SELL, change.asks)):
+                    for px, lots in levels:
+                        self.publisher.set_level(side, self.write_px(px), self.write_qty(lots))
+        for trade in block.trades:
+            if trade.instrument_id == self.instrument_id:
+                self._add_trade(trade)
+
+    def _add_trade(self, trade: PublicTrade) -> None:
+        px, qty, ts_ms = self.write_px(trade.px), self.write_qty(trade.qty_lots), trade.ts_event_ns // NS_PER_MS
+        notional = Decimal(px) * Decimal(qty)
+        is_best = UNSET if self.is_futures else True
+        is_buyer_maker = trade.taker_side < 0
+        self.last_trade_id += 1
+        self._market_ids.append(trade.trade_id)
+        decimals = self.px_decimals + self.qty_decimals if self.is_futures else 8
+        self.trades.append(
+            TradeRow(self.last_trade_id, px, qty, f"{notional:.{decimals}f}", ts_ms, is_buyer_maker, is_best)
+        )
+        taker = (trade.ts_event_ns, trade.taker_id, trade.taker_order_id, trade.taker_side, px)
+        first_id, agg_id = self.last_trade_id, self.last_agg_id + 1
+        if taker == self._taker:
+            joined = self.agg_trades.pop()
+            qty, first_id, agg_id = f"{Decimal(joined.qty) + Decimal(qty)}", joined.first_id, joined.trade_id
+        self._taker, self.last_agg_id = taker, agg_id
+        normal = qty if self.is_futures else UNSET
+        self.agg_trades.append(
+            AggTradeRow(agg_id, px, qty, first_id, self.last_trade_id, ts_ms, is_buyer_maker, is_best, normal)
+        )
+
+    # What the streams say.
+
+    def list_trades_after(self, trade_id: int, ts_event_ms: int) -> list[Trade]:
+        """Return the trades numbered above `trade_id`, oldest first, as messages."""
+        count = min(self.last_trade_id - trade_id, len(self.trades))
+        origin, family = ("MARKET", 1) if self.is_futures else (UNSET, UNSET)
+        return [
+            Trade(ts_event_ms, row.ts_trade_ms, self.symbol, row.trade_id, row.px, row.qty, row.is_buyer_maker, origin,
+                  row.is_best_match, family)
+            for row in islice(self.trades, len(self.trades) - count, None)
+        ]  # fmt: skip
+
+    def list_agg_trades_after(self, agg_id: int, ts_event_ms: int) -> list[AggTrade]:
+        """Return the aggregate trades numbered above `agg_id`, oldest first, as messages."""
+        count = min(self.last_agg_id - agg_id, len(self.agg_trades))
+        family = 1 if self.is_futures else UNSET
+        return [
+            AggTrade(ts_event_ms, self.symbol, row.trade_id, row.px, row.qty, row.first_id, row.last_id,
+                     row.ts_trade_ms, row.is_buyer_maker, row.qty_normal, row.is_best_match, family)
+            for row in islice(self.agg_trades, len(self.agg_trades) - count, None)
+        ]  # fmt: skip
+
+    def make_mark_price(self, ts_event_ms: int) -> MarkPrice:
+        """Return mark, index and predicted funding."""
+        mark = self.market.get_mark(self.instrument_id)
+        rate, _, ts_next_ns = self.market.get_funding(self.instrument_id)
+        mark_px, index_px = f"{mark.mark_px:.8f}", f"{mark.oracle_px:.8f}"
+        return MarkPrice(
+            ts_event_ms, self.symbol, mark_px, index_px, index_px, f"{rate:.8f}", ts_next_ns // NS_PER_MS, mark_px, 1
+        )
+
+    def make_kline(self, interval: str, ts_open_ns: int, is_closed: bool, ts_event_ms: int) -> Kline | None:
+        """Return one candle; None if it opened without a trade and is not over."""
+        interval_ns = INTERVALS_NS[interval]
+        candles = self.market.list_candles(
+            self.instrument_id, interval_ns, ts_open_ns - 4 * interval_ns, ts_open_ns + interval_ns
+        )
+        if not candles or candles[-1].ts_open_ns != ts_open_ns:
+            return None
+        row = self.write_candle(candles[-1])
+        last_id = self._number(candles[-1].last_trade_id)
+        bar = KlineBar(
+            row.ts_open_ms, row.ts_close_ms, self.symbol, interval, last_id - row.trades + 1 if last_id >= 0 else -1,
+            last_id, row.open_px, row.close_px, row.high_px, row.low_px, row.volume_base, row.trades, is_closed,
+            row.volume_quote, row.taker_buy_base, row.taker_buy_quote,
+        )  # fmt: skip
+        return Kline(ts_event_ms, self.symbol, bar, 1 if self.is_futures else UNSET)
+
+    def _number(self, market_trade_id: int) -> int:
+        # This symbol's number of a trade; -1 for none and for trades of before the start, as the venue has for none.
+        index = bisect_left(self._market_ids, market_trade_id)
+        is_known = index < len(self._market_ids) and self._market_ids[index] == market_trade_id
+        return TRADE_FIRST_ID + index if is_known else -1
+
+    # What REST says.
+
+    def write_candle(self, candle: Candle) -> KlineRow:
+        """Return a candle as a row."""
+        lot_base = self.instrument.lot_base
+        decimals = self.px_decimals + self.qty_decimals if self.is_futures else 8
+        return KlineRow(
+            candle.ts_open_ns // NS_PER_MS,
+            self.write_px(candle.open_px),
+            self.write_px(candle.high_px),
+            self.write_px(candle.low_px),
+            self.write_px(candle.close_px),
+            self.write_qty(candle.volume_lots),
+            candle.ts_close_ns // NS_PER_MS - 1,
+            f"{candle.turnover_lots_px * lot_base:.{decimals}f}",
+            candle.count,
+            self.write_qty(candle.taker_buy_lots),
+            f"{candle.taker_buy_lots_px * lot_base:.{decimals}f}",
+        )
+
+    def list_klines(
+        self, interval: str, ts_start_ns: int | None, ts_end_ns: int | None, limit: int
+    ) -> tuple[KlineRow, ...]:
+        """Return at most `limit` candles that open in [start, end]: the first of them if a start is given."""
+        interval_ns = INTERVALS_NS[interval]
+        ts_end_ns = self.market.ts_now_ns if ts_end_ns is None else min(ts_end_ns, self.market.ts_now_ns)
+        if ts_start_ns is None:
+            from_ns = align_open_ns(ts_end_ns, interval_ns) - (limit - 1) * interval_ns
+            return self._write_candles(interval_ns, from_ns, ts_end_ns + 1)[-limit:]
+        ts_start_ns = max(ts_start_ns, self._find_first_open_ns(), 0)
+        to_ns = min(ts_end_ns, ts_start_ns + (limit + 1) * interval_ns)
+        return self._write_candles(interval_ns, ts_start_ns, to_ns + 1)[:limit]
+
+    def _write_candles(self, interval_ns: int, from_ns: int, to_ns: int) -> tuple[KlineRow, ...]:
+        candles = self.market.list_candles(self.instrument_id, interval_ns, from_ns, to_ns)
+        return tuple(self.write_candle(candle) for candle in candles)
+
+    def _find_first_open_ns(self) -> int:
+        # When the first minute with a candle opened; a candle of a week less: one that holds it still opens after.
+        if self._first_open_ns < 0:
+            from_ns, to_ns = 0, self.market.ts_now_ns + 1
+            for interval in ("1w", "1d", "1m"):
+                candles = self.market.list_candles(self.instrument_id, INTERVALS_NS[interval], from_ns, to_ns)
+                if not candles:
+                    return self.market.ts_start_ns - INTERVALS_NS["1w"]
+                from_ns, to_ns = candles[0].ts_open_ns, candles[0].ts_close_ns
+            self._first_open_ns = from_ns
+        return self._first_open_ns
+
+
+def _count_decimals(step: Decimal) -> int:
+    exponent = step.normalize().as_tuple().exponent
+    assert isinstance(exponent, int), "a step is finite"
+    return max(0, -exponent)
