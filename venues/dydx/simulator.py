@@ -1,0 +1,135 @@
+"""dYdX v4 on loopback: an Indexer (REST and WebSocket on one port) and a node (gRPC) over one `DrivenMarket`.
+
+The unmodified `dydx-v4-client` connects with `make_insecure` and chain id `localdydxprotocol`; transactions are truly
+verified. The node's LCD and RPC paths that other clients use lie on the Indexer's port. "control" lists and turns
+faults (`venues.simulator.faults`). Request kinds: order, cancel, account, block, query (node), indexer (REST); message
+channels: those of the Indexer, control (greetings and errors), and expiry (what `expiry_hidden` should be set on).
+
+Fills when: as `venues.simulator.driven_market` says; short-term orders meet the book when they are broadcast, long-term
+ones in the block after the one that takes them in, conditional ones in the block after the oracle touched them.
+Does not model: what its parts name (`simulator_chain`, `simulator_node`, `simulator_indexer`, `simulator_stream`,
+`simulator_store`, `simulator_orders`), deposits and transfers, TLS. Source: PROTOCOLS.md 2, 4.2 of 2026-09.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from aiohttp import web
+
+from market.records import NS_PER_S
+from venues.dydx.rules import ChainRules
+from venues.dydx.simulator_chain import Chain
+from venues.dydx.simulator_indexer import Rest
+from venues.dydx.simulator_node import add_services
+from venues.dydx.simulator_store import Store
+from venues.dydx.simulator_stream import Stream
+from venues.dydx.transactions import LOCALNET
+from venues.simulator.driven_market import DrivenMarket
+from venues.simulator.faults import FaultBoard
+from venues.simulator.shell import Outbox, World, add_control
+
+STREAM_PATH = "/v4/ws"
+_TICK_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedAccount:
+    """A funded account: subaccount 0 of an address. The secrets are for whoever trades with it; nothing here reads
+    them."""
+
+    address: str
+    deposit_quote: float = 100_000.0
+    private_key: str = ""
+    mnemonic: str = ""
+
+    def __repr__(self) -> str:
+        """Show no secrets."""
+        return f"SimulatedAccount({self.address}, {self.deposit_quote})"
+
+
+class DydxSimulator:
+    """The servers of one simulated dYdX. Everything runs on the loop that calls `start`: the SDK's node client blocks
+    its own, so it belongs on another thread."""
+
+    def __init__(
+        self,
+        market: DrivenMarket,
+        board: FaultBoard,
+        accounts: Sequence[SimulatedAccount],
+        clock_ns: Callable[[], int] = time.time_ns,
+        *,
+        chain_id: str = LOCALNET,
+        block_ns: int = NS_PER_S,
+        rules: ChainRules | None = None,
+    ) -> None:
+        """Prepare over a market whose path covers the present of `clock_ns`; its marks should be `MarkRule.ORACLE`."""
+        self.world = World(market, board, "dydx", clock_ns)
+        self.chain = Chain(self.world, chain_id, block_ns, rules)
+        self.store = Store(self.chain)
+        self.outbox = Outbox(self.world)
+        self.stream = Stream(self.store, self.outbox, self.settle)
+        self.rest = Rest(self.store, self.settle)
+        self.chain.on_update.append(self.store.take)
+        self.world.listen(self.stream.on_block)
+        for account in accounts:
+            self.chain.fund(account.address, account.deposit_quote)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._runner: web.AppRunner | None = None
+        self._server: Any = None
+
+    def settle(self) -> None:
+        """Bring market, chain, store and stream to the present."""
+        self.chain.advance()
+        self.stream.on_settled(self.store.settle())
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> dict[str, str]:
+        """Listen on loopback and return the addresses: "http", "ws", "grpc", "control". `port` is the Indexer's."""
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            raise ValueError(f"host is {host!r}: a simulator listens on loopback only, use 127.0.0.1")
+        self.chain.start()
+        self.settle()
+        app = web.Application()
+        app.router.add_get(STREAM_PATH, self.stream.handle)
+        self.rest.add_routes(app)
+        add_control(app, self.world.board, self.world.now_ns)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        shown = f"[{host}]" if ":" in host else host
+        at = f"{shown}:{self._runner.addresses[0][1]}"
+        self._server = grpc.aio.server()
+        add_services(self._server, self.chain)
+        grpc_port = self._server.add_insecure_port(f"{shown}:0")
+        await self._server.start()
+        work: list[Coroutine[Any, Any, None]] = [self._run(), self.outbox.run(), self.stream.run()]
+        self._tasks = [asyncio.create_task(one) for one in work]
+        return {
+            "http": f"http://{at}",
+            "ws": f"ws://{at}{STREAM_PATH}",
+            "grpc": f"{shown}:{grpc_port}",
+            "control": f"http://{at}/control/faults",
+        }
+
+    async def stop(self) -> None:
+        """End everything that `start` began."""
+        await self.stream.stop()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+        if self._server is not None:
+            await self._server.stop(0)
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _run(self) -> None:
+        while True:
+            self.settle()
+            await asyncio.sleep(_TICK_S)
