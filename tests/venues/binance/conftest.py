@@ -65,9 +65,11 @@ class Venue:
         simulator.world.listen(self._keep_books)
 
     def _keep_books(self, block: Any) -> None:
-        for kind, books in self.books.items():
-            last_id = self.simulator.hubs[kind].feeds["BTCUSDT"].publisher.last_id
-            books[last_id] = self.market.get_book(BTC_ID)
+        # Only where the market has not gone on: blocks that come late are told one after another.
+        book = self.market.get_book(BTC_ID)
+        if any(change.last_id == book.last_id for change in block.books):
+            for kind, books in self.books.items():
+                books[self.simulator.hubs[kind].feeds["BTCUSDT"].publisher.last_id] = book
 
     async def ask(self, kind: Market, name: str, **values: str | int) -> Any:
         request = make_request(kind, name, **values)

@@ -7,11 +7,22 @@ from typing import Any
 
 import aiohttp
 import pytest
+from msgspec import UNSET
 
 from market.records import NS_PER_S
 from tests.venues.binance.conftest import BTC_ID, DEADLINE_S, BookFollower, run_venue, wait_until
 from venues.binance.book_sync import Resubscribe, SyncSettings
-from venues.binance.messages import AggTrade, BookSnapshotText, DepthUpdate, Kline, MarkPrice, Trade, decode_message
+from venues.binance.messages import (
+    AggTrade,
+    BookSnapshotText,
+    BookTicker,
+    DepthUpdate,
+    Kline,
+    MarkPrice,
+    Trade,
+    UnknownMessage,
+    decode_message,
+)
 from venues.binance.rest import RestRefusal
 from venues.binance.streams import Market
 from venues.book_feed import LostReason
@@ -74,13 +85,19 @@ def test_a_dropped_depth_message_leads_to_a_resync_and_the_same_book() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"), [("book_crossed", LostReason.CROSSED), ("book_stale", LostReason.REPEATED)]
+    ("fault", "settings", "reason"),
+    [
+        ("book_crossed", {}, LostReason.CROSSED),
+        ("book_stale", {}, LostReason.REPEATED),
+        ("message_duplicate", {}, LostReason.REPEATED),
+        ("message_reorder", {"behind": 1000}, LostReason.GAP),  # held for a second
+    ],
 )
-def test_a_spoilt_book_message_is_noticed(fault: str, reason: LostReason) -> None:
+def test_a_spoilt_book_message_is_noticed(fault: str, settings: dict[str, int], reason: LostReason) -> None:
     async def play() -> None:
         async with run_venue(speed=3.0) as venue, BookFollower(venue) as follower:
             await wait_until(lambda: follower.compared >= 2, "ready")
-            venue.board.apply({"on": {"fault": fault, "on": "depth", "next_n": 1}}, venue.clock())
+            venue.board.apply({"on": {"fault": fault, "on": "depth", "next_n": 1, **settings}}, venue.clock())
             await wait_until(lambda: bool(follower.lost), "it is noticed")
             assert follower.lost[0].reason is reason
             compared = follower.compared
@@ -302,5 +319,31 @@ def test_noise_ends_nothing() -> None:
                     assert 400 <= reply.status < 500
             await wire.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@aggTrade"], "id": 9})
             assert len(await collect(wire, AggTrade, 2)) == 2
+
+    asyncio.run(play())
+
+
+def test_other_streams_speak_and_unknown_events_are_unknown() -> None:
+    async def play() -> None:
+        async with run_venue(speed=5.0) as venue:
+            names = ["btcusdt@kline_15m", "!markPrice@arr@1s", "btcusdt@ticker", "xyzusdt@aggTrade", "BTCUSDT@aggTrade"]
+            async with venue.connect("/market/stream?streams=" + "/".join(names)) as wire:
+                seen: dict[str, Any] = {}
+                while len(seen) < 2:
+                    message = decode_message((await receive(wire)).data.encode())
+                    seen[message.stream] = message.data
+                assert seen.keys() == {"btcusdt@kline_15m", "!markPrice@arr@1s"}
+                bar, marks = seen["btcusdt@kline_15m"].bar, seen["!markPrice@arr@1s"].items
+                assert (bar.ts_close_ms - bar.ts_open_ms, bar.is_closed) == (899_999, False)
+                assert [mark.symbol for mark in marks] == ["BTCUSDT"]
+            async with venue.connect("/public/ws/!bookTicker") as wire:
+                ticker = (await collect(wire, BookTicker, 1))[0]
+                assert (ticker.event, ticker.pair) == ("bookTicker", "BTCUSDT")
+                assert float(ticker.bid_px) < float(ticker.ask_px)
+            async with venue.connect("/ws/btcusdt@bookTicker", "spot_ws") as wire:
+                assert (await collect(wire, BookTicker, 1))[0].event is UNSET
+                venue.board.apply({"on": {"fault": "unknown_value", "on": "depth"}}, venue.clock())
+            async with venue.connect("/public/ws/btcusdt@depth@100ms") as wire:
+                assert (await collect(wire, UnknownMessage, 1))[0].event == "newInTheFuture"
 
     asyncio.run(play())
