@@ -53,7 +53,7 @@ from venues.dydx.simulator_orders import (
     show_order,
 )
 from venues.dydx.transactions import Tx, decode_tx
-from venues.dydx.units import lots_to_quantums, subticks_to_float_px
+from venues.dydx.units import lots_to_quantums, subticks_to_px
 from venues.orders import Message
 from venues.simulator.driven_market import Block
 from venues.simulator.faults import RequestFate, VenueView
@@ -61,6 +61,7 @@ from venues.simulator.shell import World
 
 HEIGHT_FIRST = 1000
 HISTORY_BLOCKS = 128
+INCLUDED_MAX = 10_000  # transactions that GetTx remembers
 EXPIRY = "expiry"  # the channel the board is asked about before an expiry is told
 _OPEN_STATUSES = (OPEN, BEST_EFFORT_OPENED, UNTRIGGERED)
 
@@ -170,7 +171,7 @@ class Chain:
             return True
         state = self.market.exchange.account_state(account_id)
         size = float(order.quantums) * 10.0**contract.units.atomic_resolution
-        notional = size * subticks_to_float_px(contract.units, order.subticks)
+        notional = size * float(subticks_to_px(contract.units, order.subticks))
         margin = state.margin_initial_quote + notional / contract.instrument.leverage_max
         return order.order_id.order_flags == CONDITIONAL or margin <= state.equity_quote
 
@@ -228,6 +229,9 @@ class Chain:
             if live.order.order_id.is_short_term and live.order.good_til_block <= self.height:
                 self._expire(live.order.order_id)
         self._trigger()
+        self._orders = {one: live for one, live in self._orders.items() if live.status in _OPEN_STATUSES}
+        while len(self.included) > INCLUDED_MAX:
+            self.included.pop(next(iter(self.included)))
         self._attempts = {key: count for key, count in self._attempts.items() if key[1] >= self.height}
         committed = {address: self.admitter.accounts.find_committed(address) for address in self.addresses}
         self.account_history.append((self.height, {a: one for a, one in committed.items() if one is not None}))
@@ -348,12 +352,13 @@ class Chain:
         self._submit(live, fate)
         if live.removal_reason != REMOVAL_PREFIX + "POST_ONLY_WOULD_CROSS_MAKER_ORDER":
             return None
+        if fate.is_post_only_removed and not fate.is_removal_silent:
+            self._report(live)
+            return None
         self._ending.remove(live)
         if fate.is_post_only_removed:
-            if not fate.is_removal_silent:
-                self._report(live)
             return None
-        del self._orders[order.order_id]
+        self.admitter.forget(tx_hash)
         return ChainError.POST_ONLY_CROSSES.refuse()
 
     # Orders at the exchange.
@@ -370,9 +375,14 @@ class Chain:
 
     def _submit(self, live: LiveOrder, fate: RequestFate | None = None) -> None:
         self._count += 1
-        live.market_id = f"{live.uuid}#{self._count}"
+        live.market_id, live.base_quantums = f"{live.uuid}#{self._count}", live.filled_quantums
+        try:
+            request = make_request(live, live.market_id)
+        except ValueError:  # a price beyond what the exchange counts in
+            self._forget_terms(live)
+            self._remove(live, "INTERNAL_ERROR")
+            return
         self._by_market_id[live.market_id] = live
-        request = make_request(live, live.market_id)
         cap_lots = fate.fill_cap_lots if fate else None
         self.world.act(lambda ts_ns: self.market.submit(live.account_id, [request], ts_ns, fill_cap_lots=cap_lots))
         is_resting = live.market_id in self._by_market_id
@@ -444,8 +454,8 @@ class Chain:
                     self._tell(account_id)
                 case OrderCanceled() | OrderRejected():
                     self._on_end(event)
-                case OrderModified():  # a reduce-only order that shrank with its position
-                    pass
+                case OrderModified():
+                    self._on_shrunk(event)
 
     def _on_fill(self, account_id: str, fill: Fill) -> None:
         contract = self.by_instrument[fill.instrument_id]
@@ -464,15 +474,30 @@ class Chain:
             live.ts_updated_ns, live.height_updated = fill.ts_event_ns, self.height
             rows = (show_order(live),)
         self._tell(account_id, rows, (show_fill(fill, live, contract, account_id, self.height),))
+        if live is not None and live.status == OPEN and live.filled_quantums == live.end_quantums:
+            self._by_market_id.pop(live.market_id, None)
+            self._forget_terms(live)
+            self._remove(live, "REDUCE_ONLY_RESIZE")
+
+    def _on_shrunk(self, event: OrderModified) -> None:
+        live = self._by_market_id.get(event.client_order_id)
+        if live is not None:
+            contract = live.contract
+            left = lots_to_quantums(contract.units, contract.instrument, event.qty_lots)
+            live.end_quantums = live.base_quantums + left
+
+    def _forget_terms(self, live: LiveOrder) -> None:
+        # Admission knows it no more.
+        order_id = live.order.order_id
+        if self.admitter.short_term.find_order(order_id) == live.order:
+            self.admitter.short_term.remove(order_id)
+        self.admitter.stateful.remove(order_id)
 
     def _on_end(self, event: OrderCanceled | OrderRejected) -> None:
         live = self._by_market_id.pop(event.client_order_id, None)
         if live is None:
             return
-        order_id = live.order.order_id
-        if self.admitter.short_term.find_order(order_id) == live.order:
-            self.admitter.short_term.remove(order_id)
-        self.admitter.stateful.remove(order_id)
+        self._forget_terms(live)
         reason = write_removal(event.message).removeprefix(REMOVAL_PREFIX)
         reason = self._reasons.get(event.client_order_id, reason)
         if reason:

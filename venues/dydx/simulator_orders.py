@@ -78,6 +78,8 @@ class LiveOrder:
     filled_quantums: int = 0
     removal_reason: str = ""
     tx_hash: str = ""
+    base_quantums: int = 0  # filled before it came to the exchange
+    end_quantums: int | None = None  # filled so far it is whole: a reduce-only order that shrank with its position
 
     @property
     def uuid(self) -> str:

@@ -1,17 +1,24 @@
 """The unmodified SDK trades on the simulated dYdX, and what the Indexer says is what the exchange holds."""
 
+import json
+import random
 import threading
+import time
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import pytest
 from dydx_v4_client import OrderFlags
 from dydx_v4_client.indexer.rest.constants import OrderExecution, OrderType
 from dydx_v4_client.indexer.socket.websocket import IndexerSocket
+from dydx_v4_client.node.builder import TxOptions
 from dydx_v4_client.node.market import Market
 from v4_proto.cosmos.tx.v1beta1 import service_pb2
 from v4_proto.cosmos.tx.v1beta1.service_pb2_grpc import ServiceStub
 from v4_proto.dydxprotocol.clob.order_pb2 import Order as ProtoOrder
+from v4_proto.dydxprotocol.clob.tx_pb2 import OrderBatch
+from v4_proto.dydxprotocol.subaccounts.subaccount_pb2 import SubaccountId as ProtoSubaccountId
 
 from tests.venues.dydx.running_venue import Venue, wait_for
 from venues.dydx.order_terms import Order as ChainOrder
@@ -282,3 +289,192 @@ def test_faults_of_the_chain(venue: Venue) -> None:
     assert venue.call(venue.market.exchange.fills_since, f"{venue.address}/0", 0) == []
     venue.call(venue.board.apply, {"off": "all"}, 0)
     wait_for(lambda: find_orders(venue, 4, "FILLED"))
+
+
+def test_every_query_of_the_sdk_is_answered(venue: Venue) -> None:
+    buy(venue)
+    node, markets, account = venue.node, venue.indexer.markets, venue.indexer.account
+    assert venue.ask(node.get_clob_pair(0)).step_base_quantums == 1_000_000
+    assert [pair.id for pair in venue.ask(node.get_clob_pairs()).clob_pair] == [0, 1]
+    assert venue.ask(node.get_price(0)).price > 0
+    assert len(venue.ask(node.get_prices()).market_prices) == 2
+    assert venue.ask(node.get_perpetual(1)).perpetual.params.ticker == "ETH-USD"
+    assert len(venue.ask(node.get_perpetuals()).perpetual) == 2
+    assert venue.ask(node.get_equity_tier_limit_config()).stateful_order_equity_tiers[-1].limit == 200
+    assert venue.ask(node.get_user_fee_tier(venue.address)).tier.taker_fee_ppm == 500
+    assert len(venue.ask(node.get_subaccounts()).subaccount) == 2
+    assert venue.ask(node.get_node_info()).default_node_info.network == LOCALNET
+    assert venue.ask(markets.get_perpetual_market_orderbook(BTC))["bids"]
+    assert venue.ask(markets.get_perpetual_market_trades(BTC))["trades"]
+    assert venue.ask(markets.get_perpetual_market_candles(BTC, "1MIN"))["candles"][0]["ticker"] == BTC
+    assert "historicalFunding" in venue.ask(markets.get_perpetual_market_historical_funding(BTC))
+    assert venue.ask(markets.get_perpetual_market_sparklines()).keys() == {BTC, "ETH-USD"}
+    assert venue.ask(venue.indexer.utility.get_time())["epoch"] > 0
+    assert len(venue.ask(account.get_subaccounts(venue.address))["subaccounts"]) == 1
+    parent = venue.ask(account.get_parent_subaccount(venue.address, 0))["subaccount"]
+    assert len(parent["childSubaccounts"]) == 1
+    assert venue.ask(account.get_subaccount_asset_positions(venue.address, 0))["positions"][0]["symbol"] == "USDC"
+    assert venue.ask(account.get_subaccount_transfers(venue.address, 0))["transfers"] == []
+    with pytest.raises(Exception, match="404"):
+        venue.ask(account.get_subaccount(venue.address, 7))
+    with pytest.raises(Exception, match="404"):
+        venue.ask(account.get_order("00000000-0000-0000-0000-000000000000"))
+
+
+def test_faults_of_the_node(venue: Venue) -> None:
+    venue.switch(fault="grpc_status", on="order", code=14, next_n=1)
+    with pytest.raises(Exception, match="UNAVAILABLE"):
+        place(venue, 1, price=50_000)
+    venue.switch(fault="reply_lost", on="order", next_n=1)
+    with pytest.raises(Exception, match="UNAVAILABLE"):
+        place(venue, 2, price=50_000)
+    wait_for(lambda: find_orders(venue, 2, "BEST_EFFORT_OPENED"))
+    assert find_orders(venue, 1) == []
+    assert place(venue, 3, price=66_000, tif=ProtoOrder.TimeInForce.TIME_IN_FORCE_POST_ONLY).code == 2003
+    venue.switch(fault="post_only_removed", on="order", next_n=1)
+    assert place(venue, 4, price=66_000, tif=ProtoOrder.TimeInForce.TIME_IN_FORCE_POST_ONLY).code == 0
+    (row,) = wait_for(lambda: find_orders(venue, 4, "BEST_EFFORT_CANCELED"))
+    assert row["removalReason"] == "ORDER_REMOVAL_REASON_POST_ONLY_WOULD_CROSS_MAKER_ORDER"
+    buy(venue, 20)
+    venue.switch(fault="sequence_bumped", on="order", by=3, next_n=1)
+    assert place_stop(venue, 5, 50_000.0)[2].code == 32
+    assert place_stop(venue, 6, 50_000.0)[2].code == 0
+    venue.switch(fault="order_cap", orders=1)
+    wait_for(lambda: find_orders(venue, 6))
+    assert place_stop(venue, 7, 50_000.0)[2].code == 10001
+
+
+def test_two_accounts_trade_with_each_other_and_money_balances(venue: Venue) -> None:
+    bid_px = float(venue.ask(venue.indexer.markets.get_perpetual_market_orderbook(BTC))["bids"][0]["price"])
+    assert place(venue, 1, price=bid_px + 200, size=0.02).code == 0  # takes, or rests above all others
+    market = get_market(venue)
+    height = venue.ask(venue.node.latest_block_height())
+    other = venue.wallet(1)
+    order = market.order(
+        order_id=market.order_id(other.address, 0, 1, OrderFlags.SHORT_TERM),
+        order_type=OrderType.LIMIT,
+        side=ProtoOrder.Side.SIDE_SELL,
+        size=0.02,
+        price=bid_px * 0.9,
+        time_in_force=IOC,
+        reduce_only=False,
+        good_til_block=height + 10,
+    )
+    assert venue.ask(venue.node.place_order(other, order)).tx_response.code == 0
+    wait_for(lambda: find_orders(venue, 1, "FILLED"))
+    venue.call(venue.market.exchange.check_invariants)
+
+
+def test_the_stream_survives_nonsense_and_faults(venue: Venue) -> None:
+    def subscribe(socket: Any) -> None:
+        socket.send("nonsense")
+        socket.send('{"type":"subscribe","channel":"v4_orderbook","id":"NONE-USD"}')
+        socket.order_book.subscribe(BTC)
+
+    venue.switch(fault="book_crossed", on="v4_orderbook")
+    listener = Listener(venue, subscribe)
+    try:
+        wait_for(lambda: any("999999999" in str(one) for one in listener.of("v4_orderbook", "channel")))
+        errors = [one["message"] for one in listener.heard if one["type"] == "error"]
+        assert errors[0] == "Invalid message: could not parse"
+        assert errors[1] == "Invalid subscription id for channel: (v4_orderbook-NONE-USD)"
+        venue.switch(fault="connection_close", on="v4_orderbook", code=1012)
+        listener.thread.join(10.0)
+        assert not listener.thread.is_alive()
+    finally:
+        listener.stop()
+
+
+def test_a_reduce_only_order_shrinks_to_the_position(venue: Venue) -> None:
+    buy(venue)
+    market = get_market(venue)
+    height = venue.ask(venue.node.latest_block_height())
+    order = market.order(
+        order_id=market.order_id(venue.address, 0, 8, OrderFlags.SHORT_TERM),
+        order_type=OrderType.MARKET,
+        side=ProtoOrder.Side.SIDE_SELL,
+        size=3.0,
+        price=50_000,
+        time_in_force=IOC,
+        reduce_only=True,
+        good_til_block=height + 5,
+    )
+    response = venue.ask(venue.node.place_order(venue.wallet(), order)).tx_response
+    assert response.code == 0, response.raw_log
+    (row,) = wait_for(lambda: find_orders(venue, 8, "BEST_EFFORT_CANCELED") or find_orders(venue, 8, "CANCELED"))
+    assert (row["totalFilled"], row["removalReason"]) == ("0.01", "ORDER_REMOVAL_REASON_REDUCE_ONLY_RESIZE")
+    assert venue.call(venue.market.exchange.open_orders, f"{venue.address}/0") == []
+    wait_for(lambda: find_orders(venue, 8, "CANCELED"))
+
+
+def test_long_term_orders_wait_for_their_block_and_batches_cancel(venue: Venue) -> None:
+    market = get_market(venue)
+    now_s = int(venue.ask(venue.node.latest_block()).block.header.time.seconds)
+    order_id = market.order_id(venue.address, 0, 30, OrderFlags.LONG_TERM)
+    order = market.order(
+        order_id=order_id,
+        order_type=OrderType.LIMIT,
+        side=ProtoOrder.Side.SIDE_BUY,
+        size=0.01,
+        price=66_000,
+        time_in_force=GTT,
+        reduce_only=False,
+        good_til_block_time=now_s + 60,
+    )
+    options = TxOptions(authenticators=[], sequence=int(time.time() * 1000), account_number=0)
+    response = venue.ask(venue.node.place_order(venue.wallet(), order, tx_options=options)).tx_response
+    assert response.code == 0, response.raw_log
+    (row,) = wait_for(lambda: find_orders(venue, 30, "FILLED"))
+    assert int(row["createdAtHeight"]) < int(row["updatedAtHeight"])
+    assert place(venue, 31, price=50_000).code == 0
+    assert place(venue, 32, price=50_000).code == 0
+    wait_for(lambda: find_orders(venue, 32, "BEST_EFFORT_OPENED"))
+    height = venue.ask(venue.node.latest_block_height())
+    batch = [OrderBatch(clob_pair_id=0, client_ids=[31, 32, 33])]
+    subaccount = ProtoSubaccountId(owner=venue.address, number=0)
+    canceled = venue.ask(venue.node.batch_cancel_orders(venue.wallet(), subaccount, batch, height + 15))
+    assert canceled.tx_response.code == 0, canceled.tx_response.raw_log
+    wait_for(lambda: not venue.call(venue.market.exchange.open_orders, f"{venue.address}/0"))
+
+
+def test_random_bytes_are_refused_and_do_no_harm(venue: Venue) -> None:
+    draws = random.Random(5)
+    broadcast = ServiceStub(venue.network.node.channel).BroadcastTx
+    order = ChainOrder(OrderId(SubaccountId(venue.address), 3), 1, 100_000_000, 2**63 // 10**5 * 10**5, 1010)
+    samples = [sign_tx(PlaceOrder(order), venue.keys[0], Account(LOCALNET, 0, 0))]
+    for _ in range(60):
+        mutated = bytearray(samples[0])
+        for _ in range(draws.randrange(1, 4)):
+            mutated[draws.randrange(len(mutated))] = draws.randrange(256)
+        samples += [bytes(mutated), draws.randbytes(draws.randrange(64))]
+    for sample in samples:
+        response = broadcast(service_pb2.BroadcastTxRequest(tx_bytes=sample, mode=2), timeout=5.0).tx_response
+        assert (response.code == 0) == (sample is samples[0]), response.raw_log
+    paths = ["orders?address=a&subaccountNumber=x", "fills", "orders?address=%00&subaccountNumber=0&limit=-1", "x/y"]
+    for path in [*paths, f"candles/perpetualMarkets/{BTC}?resolution=1MIN&fromISO=never", "height/1"]:
+        assert httpx.get(f"{venue.addresses['http']}/v4/{path}", timeout=5.0).status_code in (400, 404), path
+    buy(venue)  # it lives
+    venue.call(venue.market.exchange.check_invariants)
+
+
+def test_a_fill_may_come_before_the_cancel_and_an_expiry_may_stay_untold(venue: Venue) -> None:
+    assert place(venue, 1, price=50_000, ahead=20).code == 0
+    wait_for(lambda: find_orders(venue, 1, "BEST_EFFORT_OPENED"))
+    venue.switch(fault="fill_during_cancel", on="cancel", next_n=1)
+    market = get_market(venue)
+    height = venue.ask(venue.node.latest_block_height())
+    order_id = market.order_id(venue.address, 0, 1, OrderFlags.SHORT_TERM)
+    canceled = venue.ask(venue.node.cancel_order(venue.wallet(), order_id, good_til_block=height + 30))
+    assert canceled.tx_response.code == 0, canceled.tx_response.raw_log
+    wait_for(lambda: find_orders(venue, 1, "FILLED"))
+    listener = Listener(venue, lambda socket: socket.subaccounts.subscribe(venue.address, 0))
+    try:
+        wait_for(lambda: listener.of("v4_subaccounts", "subscribed"))
+        venue.switch(fault="expiry_hidden", on="expiry")
+        assert place(venue, 2, price=50_000, ahead=4).code == 0
+        wait_for(lambda: find_orders(venue, 2, "CANCELED"))
+        assert place(venue, 3, price=50_000).code == 0
+        wait_for(lambda: '"clientId": "3"' in json.dumps(listener.heard))
+        assert "INDEXER_EXPIRED" not in json.dumps(listener.heard)
+    finally:
+        listener.stop()
