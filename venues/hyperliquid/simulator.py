@@ -201,7 +201,8 @@ class HyperliquidSimulator:
         return socket
 
     async def _answer(self, name: str, post: frames.Post) -> None:
-        kind = str(post.payload.get("type") if post.kind == "info" else post.payload.get("action", {}).get("type"))
+        asked = post.payload if post.kind == "info" else post.payload.get("action")
+        kind = str(asked.get("type")) if isinstance(asked, dict) else ""
         fate = self.world.board.decide_request(VENUE, kind, self.world.now_ns())
         if fate.is_blackholed:
             return

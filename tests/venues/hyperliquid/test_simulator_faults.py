@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import random
+import threading
 import time
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import requests
 from hyperliquid.utils.error import ServerError
 from hyperliquid.utils.types import Cloid
-from websocket import WebSocket, WebSocketConnectionClosedException, create_connection
+from websocket import WebSocket, WebSocketConnectionClosedException, WebSocketTimeoutException, create_connection
 
 from tests.venues.hyperliquid.conftest import Venue, wait_for
 from tests.venues.hyperliquid.test_simulator import ALO, GTC, IOC, entry_with_stop, statuses
@@ -196,3 +198,55 @@ def test_control_endpoint_and_duplicated_history(venue: Venue) -> None:
     assert len(rows) == 2
     assert rows[0]["order"]["oid"] == rows[1]["order"]["oid"]
     assert {row["status"] for row in rows} == {"filled", "open"}
+
+
+def test_pushes_before_the_reply_and_a_half_open_socket(venue: Venue) -> None:
+    exchange = venue.exchange()
+    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=8)) as socket:
+        subscribe(socket, {"type": "userFills", "user": exchange.wallet.address})
+        receive(socket, "userFills")
+        venue.fault("fill_before_reply", on="order", next_n=1, delay_ms=300)
+        thread = threading.Thread(target=lambda: exchange.order("BTC", True, 0.01, 61_000.0, IOC))
+        thread.start()
+        assert receive(socket, "userFills")["fills"]
+        assert thread.is_alive()
+        thread.join()
+        venue.fault("half_open", on="pong", next_n=1)
+        socket.send('{"method":"ping"}')
+        socket.send('{"method":"ping"}')
+        socket.settimeout(0.3)
+        with pytest.raises(WebSocketTimeoutException):
+            receive(socket, "pong")
+
+
+def test_a_gap_in_the_book_and_a_frozen_oracle(venue: Venue) -> None:
+    info = venue.info()
+    venue.fault("oracle_frozen")
+    venue.fault("price_gap", gap_bps=500)
+    wait_for(lambda: float(info.l2_snapshot("BTC")["levels"][1][0]["px"]) > 62_000.0, "the gap")
+    venue.call(lambda: venue.simulator.world.board.apply({"off": "all"}, time.time_ns()))
+    wait_for(lambda: float(info.l2_snapshot("BTC")["levels"][1][0]["px"]) < 61_000.0, "the book back")
+
+
+def test_garbage_never_ends_the_simulator(venue: Venue) -> None:
+    draws = random.Random(5)
+    order = {"a": 0, "b": True, "p": "50000", "s": "0.01", "r": False, "t": {"limit": {"tif": "Gtc"}}}
+    sound = json.dumps({
+        "action": {"type": "order", "orders": [order], "grouping": "na"}, "nonce": 1_700_000_000_000,
+        "signature": {"r": "0x1", "s": "0x2", "v": 27}, "vaultAddress": None, "expiresAfter": None,
+    }).encode()  # fmt: skip
+    headers = {"Content-Type": "application/json"}
+    with requests.Session() as session:
+        for _ in range(150):
+            body = bytearray(sound)
+            for _ in range(draws.randrange(1, 6)):
+                body[draws.randrange(len(body))] = draws.randrange(256)
+            for path in ("/exchange", "/info"):
+                reply = session.post(venue.addresses["http"] + path, data=bytes(body), headers=headers, timeout=5)
+                assert reply.status_code in (200, 400, 422), bytes(body)
+    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=8)) as socket:
+        frames = ['{"method":"post","id":1,"request":{"type":"action","payload":{"action":[1]}}}', "\u0000", "[]", "{}"]
+        for frame in frames:
+            socket.send(frame)
+        socket.send('{"method":"ping"}')
+        receive(socket, "pong")
