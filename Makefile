@@ -12,7 +12,7 @@ run: $(READY)
 	$(BIN)/trireme demo
 
 test: check
-	$(BIN)/pytest tests/simulation tests/cluster
+	$(BIN)/pytest tests/simulation tests/venues tests/cluster
 
 check: $(READY)
 	$(BIN)/ruff check .
