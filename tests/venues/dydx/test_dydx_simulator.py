@@ -478,3 +478,23 @@ def test_a_fill_may_come_before_the_cancel_and_an_expiry_may_stay_untold(venue: 
         assert "INDEXER_EXPIRED" not in json.dumps(listener.heard)
     finally:
         listener.stop()
+
+
+def test_the_nodes_http_and_the_control_endpoint(venue: Venue) -> None:
+    base = venue.addresses["http"]
+    info = httpx.get(f"{base}/cosmos/auth/v1beta1/account_info/{venue.address}", timeout=5.0).json()["info"]
+    height = int(httpx.get(f"{base}/abci_info", timeout=5.0).json()["result"]["response"]["last_block_height"])
+    order = ChainOrder(
+        OrderId(SubaccountId(venue.address), 3), 1, 100_000_000, 5_000_000_000, good_til_block=height + 9
+    )
+    account = Account(LOCALNET, int(info["account_number"]), int(info["sequence"]))
+    tx_bytes = sign_tx(PlaceOrder(order), venue.keys[0], account)
+    reply = httpx.get(f"{base}/broadcast_tx_sync", params={"tx": f"0x{tx_bytes.hex()}"}, timeout=5.0).json()
+    assert reply["result"]["code"] == 0
+    wait_for(lambda: find_orders(venue, 3))
+    control = venue.addresses["control"]
+    switch = {"on": [{"fault": "http_status_before", "venue": "dydx", "on": "indexer", "status": 429, "next_n": 1}]}
+    assert httpx.post(control, json=switch, timeout=5.0).json()["ids"]
+    assert httpx.get(f"{base}/v4/height", timeout=5.0).status_code == 429
+    assert httpx.get(f"{base}/v4/height", timeout=5.0).status_code == 200
+    assert httpx.get(control, timeout=5.0).json()["counts"] == {"http_status_before": 1}
