@@ -88,7 +88,7 @@ def read_instrument(catalog_dir: Path, instrument_id: str) -> Instrument:
 
 def write_instrument(catalog_dir: Path, instrument: Instrument) -> None:
     """Store the instrument's rules beside its data."""
-    with _replacing(catalog_dir / instrument.instrument_id / "instrument.json") as temporary:
+    with replacing(catalog_dir / instrument.instrument_id / "instrument.json") as temporary:
         temporary.write_text(json.dumps(instrument_to_dict(instrument), indent=2) + "\n")
 
 
@@ -187,14 +187,17 @@ def _write_part(path: Path, series: Series) -> tuple[int, int]:
     }
     arrays = {name: pa.array(series.columns[name]) for name in COLUMNS[series.kind]}
     table = pa.table(arrays).replace_schema_metadata({_META: json.dumps(meta)})
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
     return len(series) - rows_before, replaced
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    # Write beside, flush to disk, rename: a reader sees the old file or the new one, whole.
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to, then flush and rename: a reader sees the old file or the new one, whole.
+
+    What is written is dropped where the block raises. The folder is made if there is none.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

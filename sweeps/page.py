@@ -1,6 +1,5 @@
 """What the HTML pages share: templates, headline tiles, figures as markup, and writing a page whole or not at all."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ import markupsafe
 import plotly.graph_objects as go
 import plotly.io
 import plotly.offline
+
+from sweeps.store import write_atomically
 
 SCRIPT_NAME = "plotly.min.js"
 
@@ -46,8 +47,8 @@ def write_page(path: Path, render: Callable[[str], str], inline: bool) -> None:
     script = plotly.offline.get_plotlyjs()
     page = render(script if inline else "")
     if not inline and not (path.parent / SCRIPT_NAME).exists():
-        _write_atomically(path.parent / SCRIPT_NAME, script)
-    _write_atomically(path, page)
+        write_atomically(path.parent / SCRIPT_NAME, script.encode())
+    write_atomically(path, page.encode())
 
 
 def embed(figure: go.Figure, name: str, has_buttons: bool = True) -> markupsafe.Markup:
@@ -69,13 +70,3 @@ def as_markup(html: str) -> markupsafe.Markup:
 def get_tone(value: float) -> str:
     """Return the class that colours a profit or a loss."""
     return "gain" if value > 0 else "loss" if value < 0 else ""
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

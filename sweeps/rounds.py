@@ -72,7 +72,6 @@ class _Chunks:
     """The chunks of a round whose candidates are known beforehand."""
 
     def __init__(self, number: int, candidates: Candidates, store: RoundStore, chunk_configs: int) -> None:
-        self.configs = candidates.configs
         self.chunks = math.ceil(len(candidates) / chunk_configs)
         self.finished = store.list_chunks()
         self._pieces = self._list_pieces(number, len(candidates), chunk_configs)

@@ -13,7 +13,6 @@ import contextlib
 import errno
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from market.storage import replacing
 
 ROW_GROUP = 65_536
 CATALOG = "catalog"  # the key of sweep.json that may change: the same data may lie elsewhere
@@ -107,7 +108,7 @@ class SweepStore:
         """Return the daily returns of all rounds, one round after another, mapped from `returns_path`."""
         parts = [part.read_returns() for part in rounds]
         shape = (sum(len(part) for part in parts), parts[0].shape[1])
-        with _beside(self.returns_path) as beside:
+        with replacing(self.returns_path) as beside:
             joined = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
             row = 0
             for part in parts:
@@ -205,7 +206,7 @@ class RoundStore:
 
     def _join_rows(self, chunks: int, columns: dict[str, npt.NDArray[Any]]) -> None:
         done, waiting, rows_waiting = 0, [], 0
-        with _beside(self.results_path) as beside, contextlib.ExitStack() as stack:
+        with replacing(self.results_path) as beside, contextlib.ExitStack() as stack:
             writer: pq.ParquetWriter | None = None
             for chunk in range(chunks):
                 table = self.read_chunk(chunk)
@@ -227,7 +228,7 @@ class RoundStore:
         for chunk in range(chunks):
             with self._reading_chunk(chunk, ".npy") as path:
                 shapes.append(np.load(path, mmap_mode="r").shape)
-        with _beside(self.returns_path) as beside:
+        with replacing(self.returns_path) as beside:
             shape = (sum(shape[0] for shape in shapes), shapes[0][1])
             joined = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
             row = 0
@@ -254,20 +255,8 @@ def dump_chunk(table: pa.Table, returns_frac: Returns) -> ChunkRows:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside `path`, flush, rename."""
-    with _beside(path) as beside:
+    with replacing(path) as beside:
         beside.write_bytes(data)
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield beside
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def explain_write_error(error: Exception, directory: Path) -> str:

@@ -78,6 +78,16 @@ class Exchange:
         self._touched: dict[str, None] = {}  # instruments since the last check, in order
         self._outbox: Events = []
 
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """What is traded here, in the order given."""
+        return tuple(self._instruments.values())
+
+    @property
+    def costs(self) -> Costs:
+        """What an account pays that has no costs of its own."""
+        return self._costs
+
     def add_account(
         self, account_id: str, cash_quote: float, costs: Costs | None = None, *, is_house: bool = False
     ) -> None:

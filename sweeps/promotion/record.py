@@ -7,7 +7,6 @@ was changed is refused, also where the change would mean nothing.
 import dataclasses
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from risk.estimate import Prior
 from sweeps.promotion.keys import TrustedKeys, get_public_key
+from sweeps.store import write_atomically
 from sweeps.summary import FoldSummary, Number, Overfitting
 from sweeps.summary_file import AccountFacts, DataFacts
 
@@ -96,15 +96,7 @@ def sign_promotion(promotion: Promotion, key: Ed25519PrivateKey, ts_promoted_ms:
 
 def write_promotion(path: Path, promotion: Promotion) -> None:
     """Write the record beside and rename it: it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(_render(promotion))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, _render(promotion))
 
 
 def read_promotion(path: Path, trusted: TrustedKeys) -> Promotion:

@@ -85,8 +85,8 @@ class Chain:
         """Begin at the first height; `start` makes the market current."""
         self.world, self.market, self.board = world, world.market, world.board
         self.block_ns = block_ns
-        self.contracts = make_contracts(list(self.market.exchange._instruments.values()))
-        self.costs = self.market.exchange._costs
+        self.contracts = make_contracts(self.market.exchange.instruments)
+        self.costs = self.market.exchange.costs
         self.by_instrument = {contract.instrument.instrument_id: contract for contract in self.contracts}
         self.books = {contract.units.clob_pair_id: contract.units for contract in self.contracts}
         self.by_clob_pair = {contract.units.clob_pair_id: contract for contract in self.contracts}

@@ -4,6 +4,7 @@ Pure: records and functions of records. `simulator_chain` moves them, `simulator
 Does not cover: optimistic fills apart from committed ones (a fill counts in `totalFilled` at once), TWAP.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -53,7 +54,7 @@ class Contract:
         return Decimal(repr(self.instrument.lot_base))
 
 
-def make_contracts(instruments: list[Instrument]) -> list[Contract]:
+def make_contracts(instruments: Sequence[Instrument]) -> list[Contract]:
     """Return the markets of instruments; those the venue lists get the venue's ids."""
     contracts = []
     for index, instrument in enumerate(instruments):
