@@ -23,7 +23,7 @@ import requests
 from discord_webhook import DiscordEmbed, DiscordWebhook
 
 from actors.herald.machine import Deliver
-from actors.herald.secrets import check_reference, read_secret
+from actors.secrets import check_reference, read_secret
 from actors.messages import Severity
 
 COLORS = {Severity.INFO: 0x3498DB, Severity.WARNING: 0xF1C40F, Severity.CRITICAL: 0xE74C3C}

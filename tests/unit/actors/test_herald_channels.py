@@ -33,7 +33,7 @@ from actors.herald.channels import (
     parse_channels,
 )
 from actors.herald.machine import Deliver, HeraldPolicy, Route
-from actors.herald.secrets import check_reference, read_secret
+from actors.secrets import check_reference, read_secret
 from actors.herald.shell import HeraldShell
 from actors.messages import Alert, Severity
 
