@@ -23,8 +23,8 @@ import requests
 from discord_webhook import DiscordEmbed, DiscordWebhook
 
 from actors.herald.machine import Deliver
-from actors.secrets import check_reference, read_secret
 from actors.messages import Severity
+from actors.secrets import check_reference, read_secret
 
 COLORS = {Severity.INFO: 0x3498DB, Severity.WARNING: 0xF1C40F, Severity.CRITICAL: 0xE74C3C}
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})

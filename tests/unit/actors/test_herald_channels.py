@@ -33,9 +33,9 @@ from actors.herald.channels import (
     parse_channels,
 )
 from actors.herald.machine import Deliver, HeraldPolicy, Route
-from actors.secrets import check_reference, read_secret
 from actors.herald.shell import HeraldShell
 from actors.messages import Alert, Severity
+from actors.secrets import check_reference, read_secret
 
 SECRET = "s3cr3t-token"
 MESSAGE = Deliver(7, "ops", Severity.CRITICAL, "CRITICAL k\r\nBcc: all@x", "text @everyone", 2, "cause")
