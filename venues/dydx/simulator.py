@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -29,27 +28,13 @@ from venues.dydx.simulator_node import add_services
 from venues.dydx.simulator_store import Store
 from venues.dydx.simulator_stream import Stream
 from venues.dydx.transactions import LOCALNET
+from venues.simulator.accounts import SimulatedAccount
 from venues.simulator.driven_market import DrivenMarket
 from venues.simulator.faults import FaultBoard
 from venues.simulator.shell import Outbox, World, add_control
 
 STREAM_PATH = "/v4/ws"
 _TICK_S = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedAccount:
-    """A funded account: subaccount 0 of an address. The secrets are for whoever trades with it; nothing here reads
-    them."""
-
-    address: str
-    deposit_quote: float = 100_000.0
-    private_key: str = ""
-    mnemonic: str = ""
-
-    def __repr__(self) -> str:
-        """Show no secrets."""
-        return f"SimulatedAccount({self.address}, {self.deposit_quote})"
 
 
 class DydxSimulator:
@@ -77,7 +62,7 @@ class DydxSimulator:
         self.chain.on_update.append(self.store.take)
         self.world.listen(self.stream.on_block)
         for account in accounts:
-            self.chain.fund(account.address, account.deposit_quote)
+            self.chain.fund(account.address, account.deposit_quote, costs=account.costs)
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
         self._server: Any = None

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from market.events import Fill, FundingPaid, OrderCanceled, OrderModified, OrderRejected
+from market.fills import Costs
 from venues.dydx.admission import Admission, Admitter
 from venues.dydx.chain_errors import ChainError, MalformedMessageError, TxRefusal, find_error
 from venues.dydx.indexer_records import FillRow, OrderRow
@@ -115,16 +116,16 @@ class Chain:
 
     # Accounts.
 
-    def fund(self, address: str, deposit_quote: float, number: int = 0) -> None:
+    def fund(self, address: str, deposit_quote: float, number: int = 0, costs: Costs | None = None) -> None:
         """Open a subaccount with a deposit; the chain's account comes with it."""
         self.admitter.accounts.fund(address)
         self.addresses[address] = None
         account_id = f"{address}/{number}"
-        self._open(account_id, deposit_quote)
+        self._open(account_id, deposit_quote, costs)
         self._tell(account_id)
 
-    def _open(self, account_id: str, deposit_quote: float) -> None:
-        self.market.open_account(account_id, deposit_quote)
+    def _open(self, account_id: str, deposit_quote: float, costs: Costs | None = None) -> None:
+        self.market.open_account(account_id, deposit_quote, costs)
         self.accounts[account_id] = None
 
     def find_account(self, address: str, lag_blocks: int = 0) -> ChainAccount | None:

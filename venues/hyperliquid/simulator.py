@@ -26,11 +26,12 @@ from venues.hyperliquid import exchange_actions as act
 from venues.hyperliquid import exchange_replies as replies
 from venues.hyperliquid import frames, info_requests, rules, signing, wire
 from venues.hyperliquid.session import ABNORMAL_CLOSE
-from venues.hyperliquid.simulator_accounts import Ledger, Registry, SimulatedAccount
+from venues.hyperliquid.simulator_accounts import BASE_COSTS, Ledger, Registry
 from venues.hyperliquid.simulator_desk import Desk
 from venues.hyperliquid.simulator_info import InfoDesk, as_http
 from venues.hyperliquid.simulator_streams import Cadence, Streams
 from venues.hyperliquid.wire import HttpReply
+from venues.simulator.accounts import SimulatedAccount
 from venues.simulator.delivery import DeliverySettings
 from venues.simulator.driven_market import Block, DrivenMarket
 from venues.simulator.faults import FaultBoard, RequestFate
@@ -72,7 +73,7 @@ class HyperliquidSimulator:
         self.ledger = Ledger(accounts, self._assets)
         registry = Registry(self.ledger.books)
         for account in accounts:
-            market.open_account(account.address.lower(), account.deposit_quote, account.costs)
+            market.open_account(account.address.lower(), account.deposit_quote, account.costs or BASE_COSTS)
         self.desk = Desk(self.world, self.ledger, registry, self._assets, network)
         self.info = InfoDesk(self.world, self.ledger, registry, self._assets)
         self._outbox = Outbox(self.world, delivery)

@@ -32,6 +32,7 @@ from venues.hyperliquid.exchange_actions import WireOrder
 from venues.hyperliquid.info_replies import FrontendOrder, OpenOrder, OrderRow
 from venues.hyperliquid.nonces import NonceSet
 from venues.lifecycle import OrderStatus
+from venues.simulator.accounts import SimulatedAccount
 from venues.simulator.driven_market import Block
 from venues.simulator.house import HOUSE_IDS
 
@@ -39,17 +40,6 @@ BASE_COSTS = Costs(4.5, 1.5, 0.0)  # the venue's base tier
 HOUSE_ADDRESSES = {name: f"0x{index + 1:040x}" for index, name in enumerate(HOUSE_IDS)}
 REQUESTS_INITIAL = 10_000
 _MONEY_DECIMALS, _PX_DECIMALS = 6, 8
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedAccount:
-    """One funded account. `master`: the account it is a sub-account of. The key is for whoever prints it."""
-
-    address: str
-    deposit_quote: float
-    private_key: str = field(default="", repr=False)
-    master: str = ""
-    costs: Costs = BASE_COSTS
 
 
 def money(amount_quote: float) -> Decimal:

@@ -16,6 +16,7 @@ from venues.hyperliquid import info_replies as rows
 from venues.hyperliquid import info_requests as ask
 from venues.hyperliquid import rules, wire
 from venues.hyperliquid.simulator_accounts import (
+    BASE_COSTS,
     HOUSE_ADDRESSES,
     REQUESTS_INITIAL,
     AccountBook,
@@ -381,7 +382,7 @@ class InfoDesk:
 
     def _list_fees(self, request: ask.GetUserFees) -> rows.UserFees:
         book = self._book(request.user)
-        taker_bps, maker_bps = (4.5, 1.5) if book is None else book.account.costs[:2]
+        taker_bps, maker_bps = ((None if book is None else book.account.costs) or BASE_COSTS)[:2]
         rates = [wire.reply_number(Decimal(f"{bps / 1e4:.10f}")) for bps in (taker_bps, maker_bps)]
         spot = wire.reply_number("0.0007"), wire.reply_number("0.0004")
         return rows.UserFees(rates[0], rates[1], (), {}, spot[0], spot[1], _ZERO)

@@ -16,7 +16,8 @@ from market.fills import Costs
 from market.instruments import LISTED
 from market.records import NS_PER_MS, NS_PER_S
 from venues.dydx.signing import SigningKey
-from venues.dydx.simulator import DydxSimulator, SimulatedAccount
+from venues.dydx.simulator import DydxSimulator
+from venues.simulator.accounts import SimulatedAccount
 from venues.simulator.driven_market import DrivenMarket, MarketSettings
 from venues.simulator.faults import FaultBoard
 from venues.simulator.funding import FundingRule, MarkRule

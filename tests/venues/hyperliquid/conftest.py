@@ -15,8 +15,8 @@ from market.fills import Costs
 from market.instruments import LISTED
 from market.records import NS_PER_MS, NS_PER_S
 from venues.hyperliquid.simulator import HyperliquidSimulator
-from venues.hyperliquid.simulator_accounts import SimulatedAccount
 from venues.hyperliquid.simulator_streams import Cadence
+from venues.simulator.accounts import SimulatedAccount
 from venues.simulator.driven_market import DrivenMarket, MarketSettings
 from venues.simulator.faults import FaultBoard
 from venues.simulator.price_path import make_bars
