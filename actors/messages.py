@@ -63,12 +63,13 @@ class Protection(Event, frozen=True):
 
 
 class AccountUpdate(Event, frozen=True):
-    """Everything the venue did up to a close; the account is known up to there."""
+    """Everything one venue did up to a close; its account is known up to there. `account`: its place in the plan."""
 
     ts_close_ns: int
     booked: tuple[Booked, ...]
     protections: tuple[Protection, ...]  # of every slot with a position
     cause_id: str = ""
+    account: int = 0
 
 
 class SlotIntent(Event, frozen=True):
@@ -132,28 +133,34 @@ class Approvals(Event, frozen=True):
 
 
 class VenueReported(Event, frozen=True):
-    """What the venue answered to one instruction; `ts_close_ns` > 0: it is done with the bars of that close.
+    """What the venue told, asked or not; `ts_close_ns` > 0: it is done with the bars of that close.
 
-    `positions` are the venue's own (instrument_id, qty_lots) after the bars, for reconciliation.
+    `positions` are the venue's own (instrument_id, qty_lots) after the bars, for reconciliation. Of the orders in
+    `unknown_ids` nobody knows what became (time-out, 5xx, cut connection). `ts_heard_ns`: when, at a venue in real
+    time; 0: the venue's time is that of the bars.
     """
 
     events: tuple[VenueEvent, ...]
     ts_close_ns: int = 0
     positions: tuple[tuple[str, int], ...] = ()
+    unknown_ids: tuple[str, ...] = ()
+    ts_heard_ns: int = 0
     cause_id: str = ""
 
 
-class OutcomeUnknown(Event, frozen=True):
-    """A request was sent and nobody knows what became of it (time-out, 5xx, cut connection)."""
+class VenueHealth(Event, frozen=True):
+    """Why nothing new may be opened at a venue now, one line each; empty: all is well again."""
 
-    client_order_id: str
+    reasons: tuple[str, ...]
+    ts_heard_ns: int
     cause_id: str = ""
 
 
 class Tick(Event, frozen=True):
-    """Time has passed."""
+    """Time has passed; `ts_heard_ns` says to when, where time is real."""
 
     cause_id: str = ""
+    ts_heard_ns: int = 0
 
 
 class SlotDecided(Event, frozen=True):
@@ -222,7 +229,7 @@ Message = Union[  # noqa: UP007 - a quoted forward reference needs the name at r
     Decisions,
     Approvals,
     VenueReported,
-    OutcomeUnknown,
+    VenueHealth,
     Tick,
     SlotDecided,
     StopMoved,
@@ -242,12 +249,15 @@ Instruction = Send | Record
 
 
 def get_ts_known_ns(message: Message) -> int:
-    """Return the close up to which a message shows the account to be known; 0 if it shows nothing of it.
+    """Return the time up to which a message shows the account to be known; 0 if it shows nothing of it.
 
-    It is the clock of machines that run on bars. Bars do not move it: they may be far ahead of the account, and an
-    approval must not expire because the feed is fast.
+    It is the clock of the machines: the close that a message belongs to, or when it was heard from a venue in real
+    time. Bars do not move it: they may be far ahead of the account, and an approval must not expire because the feed
+    is fast.
     """
-    return 0 if isinstance(message, BarsClosed) else getattr(message, "ts_close_ns", 0)
+    if isinstance(message, BarsClosed):
+        return 0
+    return max(getattr(message, "ts_close_ns", 0), getattr(message, "ts_heard_ns", 0))
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -22,8 +22,19 @@ class StrategyPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class VenueAccount:
+    """One account at one venue, with an executor of its own; `instruments` are indices of the plan's."""
+
+    name: str  # of the venue, in small letters
+    instruments: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """One account: every strategy trades every instrument. Slots are ordered by instrument, then strategy."""
+    """What one governor rules: every strategy trades every instrument. Slots are ordered by instrument, then strategy.
+
+    `accounts`: which venue account trades what; empty: one, the embedded venue over bars, trades all.
+    """
 
     instruments: tuple[Instrument, ...]
     strategies: tuple[StrategyPlan, ...]
@@ -32,6 +43,16 @@ class Plan:
     equity_start_quote: float
     interval_ns: int
     approval_valid_intervals: int = 1
+    accounts: tuple[VenueAccount, ...] = ()
+
+    @property
+    def executors(self) -> tuple[str, ...]:
+        """The names of the executors, in the order of the accounts."""
+        return tuple(f"executor.{account.name}" for account in self.accounts) or ("executor",)
+
+    def list_instruments(self, account: int) -> tuple[int, ...]:
+        """Return the indices of the instruments that an account trades."""
+        return self.accounts[account].instruments if self.accounts else tuple(range(len(self.instruments)))
 
     def make_specs(self) -> list[SlotSpec]:
         """Return the specs of all slots, in slot order."""

@@ -150,8 +150,12 @@ VenueEvent = (
 
 
 class BarsClosed(Event, frozen=True):
-    """The bars of a group of instruments for one interval, in the group's order; published at their close."""
+    """The bars of a group of instruments for one interval, in the group's order; published at their close.
+
+    `is_history`: they closed before anyone could act on them. They are observed, nothing is decided on them.
+    """
 
     ts_close_ns: int
     bars: tuple[Bar, ...]
     cause_id: str = ""
+    is_history: bool = False

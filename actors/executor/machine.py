@@ -17,13 +17,13 @@ from actors.messages import (
     Message,
     OrderApproved,
     OrderPart,
-    OutcomeUnknown,
     Protection,
     Record,
     Send,
     Severity,
     StopMoveApproved,
     Tick,
+    VenueHealth,
     VenueReported,
 )
 from actors.plan import Plan, make_client_order_id
@@ -66,7 +66,7 @@ class QueryOrder(Event, frozen=True):
 
 
 class AdvanceVenue(Event, frozen=True):
-    """Instruction to a paper venue: these bars have closed."""
+    """Instruction: these bars have closed; the venue over bars lets them happen, any other says what it holds now."""
 
     bars: BarsClosed
 
@@ -76,43 +76,55 @@ VenueInstruction = SubmitOrders | ModifyStop | QueryOrder | AdvanceVenue
 
 @dataclass(slots=True)
 class _Order:
+    request: OrderRequest  # as it was sent
     slot: int
     part: OrderPart
-    side: int
-    cause_id: str
     qty_leaves_lots: int
-    trigger_px: float = 0.0
-    limit_px: float = 0.0
+    trigger_px: float
+    limit_px: float
     qty_filled_lots: int = 0
     is_unknown: bool = False
 
+    @property
+    def side(self) -> int:
+        return self.request.side
+
 
 class ExecutorMachine:
-    """One account at one venue.
+    """One account at one venue, the `account`-th of the plan.
 
     Invariants: a client order id is sent at most once; a trade id is booked at most once; the sum of booked fills is
-    the position, and is compared with the venue's own after each close.
+    the position, and is compared with the venue's own after each close: while they differ, and while the venue is
+    not well, nothing new is opened.
     """
 
-    def __init__(self, plan: Plan, epoch: int) -> None:
+    def __init__(self, plan: Plan, epoch: int, account: int = 0) -> None:
         self._plan = plan
         self._epoch = epoch
+        self._account = account
+        self._name = plan.executors[account]
         self._slots_by_instrument = {
-            instrument.instrument_id: tuple(plan.find_slot(strategy, index) for strategy in range(len(plan.strategies)))
-            for index, instrument in enumerate(plan.instruments)
+            plan.instruments[index].instrument_id: tuple(
+                plan.find_slot(strategy, index) for strategy in range(len(plan.strategies))
+            )
+            for index in plan.list_instruments(account)
         }
+        self._slots = frozenset(slot for slots in self._slots_by_instrument.values() for slot in slots)
         self._orders: dict[str, _Order] = {}  # those that have not ended
         self._sent_ids: set[str] = set()  # every id ever used
         # The orders that protect a slot: (slot, part, side) -> id. While a reversal is on its way both sides have some.
         self._resting: dict[tuple[int, OrderPart, int], str] = {}
         self._trade_ids: set[str] = set()
+        self._fundings: set[tuple[str, int]] = set()  # (instrument, time) of those booked
+        self._differing: set[str] = set()  # instruments whose position is not what our fills make
+        self._health: tuple[str, ...] = ()  # what is wrong with the venue
         self._qty_lots = [0] * (len(plan.instruments) * len(plan.strategies))
         self._ts_naked_ns: dict[int, int] = {}  # slot -> since when its position has no resting stop
         self._bars: Inlet[BarsClosed] = Inlet()
         self._approvals: Inlet[Approvals] = Inlet()
         self._booked: list[Booked] = []
         # The venue goes from close to close: advanced, reported, approved, and only then advanced again.
-        self._ts_advanced_ns = 0
+        self._advanced: BarsClosed | None = None
         self._ts_reported_ns = 0
         self._ts_approved_ns = 0
 
@@ -126,13 +138,10 @@ class ExecutorMachine:
                 self._approvals.offer(event)
             case VenueReported():
                 instructions += self._take_report(event, ts_now_ns)
-            case OutcomeUnknown():
-                order = self._orders.get(event.client_order_id)
-                if order is not None:  # else it has ended, so its outcome is known
-                    order.is_unknown = True
-                    instructions.append(QueryOrder(event.client_order_id))
+            case VenueHealth():
+                instructions += self._take_health(event, ts_now_ns)
             case Tick():
-                instructions += self._flatten_naked(ts_now_ns)
+                instructions += self._take_tick(ts_now_ns)
             case _:
                 raise TypeError(f"no handler for {type(event).__name__}")
         return instructions + self._go_on(ts_now_ns)
@@ -144,11 +153,33 @@ class ExecutorMachine:
             approvals = self._approvals.take()
             self._ts_approved_ns = approvals.ts_close_ns
             instructions += self._take_approvals(approvals, ts_now_ns)
-        if self._bars and self._ts_approved_ns == self._ts_advanced_ns:
-            bars = self._bars.take()
-            self._ts_advanced_ns = bars.ts_close_ns
-            instructions.append(AdvanceVenue(bars))
+        while self._bars and self._ts_approved_ns == self._ts_advanced_ns:
+            self._advanced = self._bars.take()
+            if not self._advanced.is_history:
+                instructions.append(AdvanceVenue(self._advanced))
+                break
+            # The venue cannot say what it held then: what we know of it stands, and nothing is decided on it.
+            self._ts_reported_ns = self._advanced.ts_close_ns
+            instructions.append(self._make_update(self._advanced.ts_close_ns))
         return instructions
+
+    @property
+    def _ts_advanced_ns(self) -> int:
+        return 0 if self._advanced is None else self._advanced.ts_close_ns
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a tick would be of use: something is unanswered, unknown, or naked."""
+        return (
+            self._ts_reported_ns < self._ts_advanced_ns
+            or bool(self._list_naked())
+            or any(order.is_unknown for order in self._orders.values())
+        )
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it has never sent or booked anything."""
+        return not self._sent_ids and not self._trade_ids
 
     def list_positions(self) -> tuple[tuple[str, int], ...]:
         """Return (instrument_id, qty_lots) of every open position, as our fills make it."""
@@ -171,11 +202,38 @@ class ExecutorMachine:
             for client_order_id, order in self._orders.items()
         ]
 
+    def list_open_requests(self) -> list[OrderRequest]:
+        """Return what was sent and has not ended, as it was sent: for a client that has forgotten it."""
+        return [order.request for order in self._orders.values()]
+
+    def _take_health(self, event: VenueHealth, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
+        before, self._health = self._health, event.reasons
+        if event.reasons == before:
+            return []
+        key = f"{self._name}.health"
+        if event.reasons:
+            text = f"{self._name}: nothing new is opened: {'; '.join(event.reasons)}"
+            alert = Alert(Severity.WARNING, key, text, ts_now_ns)
+        else:
+            alert = Alert(Severity.INFO, f"{key}.restored", f"{self._name}: the venue is well again", ts_now_ns)
+        return [Record(alert), Send(("herald",), alert)]
+
+    def _take_tick(self, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
+        instructions: list[Instruction | VenueInstruction] = [
+            QueryOrder(client_order_id) for client_order_id, order in self._orders.items() if order.is_unknown
+        ]
+        if self._advanced is not None and self._ts_reported_ns < self._ts_advanced_ns:
+            instructions.append(AdvanceVenue(self._advanced))
+        self._note_naked(ts_now_ns)
+        return instructions + self._flatten_naked(ts_now_ns)
+
     def _take_approvals(self, event: Approvals, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
         instructions: list[Instruction | VenueInstruction] = []
         for move in event.stop_moves:
             instructions += self._move_stop(move)
         for approved in event.orders:
+            if approved.slot not in self._slots:
+                continue  # of another account
             refusal = self._check_approval(approved, ts_now_ns)
             if refusal is not None:
                 text = f"order of intent {approved.intent_id} leg {approved.leg} refused: {refusal.name}"
@@ -215,6 +273,10 @@ class ExecutorMachine:
         part = OrderPart.REDUCE if approved.leg == 0 else OrderPart.ENTRY
         if make_client_order_id(approved.intent_id, part) in self._sent_ids:
             return Reason.DUPLICATE_INTENT
+        if part is OrderPart.ENTRY and self._health:
+            return Reason.VENUE_UNHEALTHY
+        if part is OrderPart.ENTRY and approved.instrument_id in self._differing:
+            return Reason.UNMANAGED_POSITION
         return None
 
     def _make_requests(self, approved: OrderApproved) -> tuple[OrderRequest, ...]:
@@ -244,9 +306,7 @@ class ExecutorMachine:
         return request
 
     def _note_sent(self, request: OrderRequest, slot: int, part: OrderPart) -> None:
-        order = _Order(
-            slot, part, request.side, request.cause_id, request.qty_lots, request.trigger_px, request.limit_px
-        )
+        order = _Order(request, slot, part, request.qty_lots, request.trigger_px, request.limit_px)
         self._orders[request.client_order_id] = order
         self._sent_ids.add(request.client_order_id)
 
@@ -277,16 +337,24 @@ class ExecutorMachine:
             if booked is not None:
                 self._booked.append(booked)
                 instructions.append(Record(event))
-        if report.ts_close_ns == 0:
+        for client_order_id in report.unknown_ids:
+            order = self._orders.get(client_order_id)
+            if order is not None and not order.is_unknown:  # if it was before, the next tick asks again
+                order.is_unknown = True
+                instructions.append(QueryOrder(client_order_id))
+        if report.ts_close_ns <= self._ts_reported_ns:
             return instructions
         self._ts_reported_ns = report.ts_close_ns
         instructions += self._reconcile(report, ts_now_ns)
+        return [*instructions, self._make_update(report.ts_close_ns)]
+
+    def _make_update(self, ts_close_ns: int) -> Send:
         protections = tuple(
             self._make_protection(slot) for slot, qty_lots in enumerate(self._qty_lots) if qty_lots != 0
         )
-        update = AccountUpdate(report.ts_close_ns, tuple(self._booked), protections)
+        update = AccountUpdate(ts_close_ns, tuple(self._booked), protections, account=self._account)
         self._booked = []
-        return [*instructions, Send(("governor", "strategist"), update)]
+        return Send(("governor", "strategist"), update)
 
     def _make_protection(self, slot: int) -> Protection:
         stop = self._find_resting(slot, OrderPart.STOP)
@@ -295,7 +363,7 @@ class ExecutorMachine:
 
     def _book(self, event: VenueEvent) -> Booked | None:
         if isinstance(event, FundingPaid):
-            return Booked(self._find_owner(event.instrument_id), OrderPart.NONE, event)
+            return self._book_funding(event)
         order = self._orders.get(event.client_order_id)
         if isinstance(event, Fill):
             return self._book_fill(event, order)
@@ -317,6 +385,13 @@ class ExecutorMachine:
             case _:
                 pass
         return Booked(order.slot, order.part, event)
+
+    def _book_funding(self, funding: FundingPaid) -> Booked | None:
+        key = (funding.instrument_id, funding.ts_event_ns)
+        if key in self._fundings:
+            return None
+        self._fundings.add(key)
+        return Booked(self._find_owner(funding.instrument_id), OrderPart.NONE, funding)
 
     def _book_fill(self, fill: Fill, order: _Order | None) -> Booked | None:
         if fill.trade_id in self._trade_ids:
@@ -342,20 +417,30 @@ class ExecutorMachine:
 
     def _reconcile(self, report: VenueReported, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
         theirs = dict(report.positions)
+        differing: set[str] = set()
         instructions: list[Instruction | VenueInstruction] = []
         for instrument_id, slots in self._slots_by_instrument.items():
             ours_lots = sum(self._qty_lots[slot] for slot in slots)
             theirs_lots = theirs.get(instrument_id, 0)
             if ours_lots != theirs_lots:
+                differing.add(instrument_id)
                 text = f"{instrument_id}: our fills make {ours_lots} lots, the venue holds {theirs_lots}"
                 alert = Alert(Severity.CRITICAL, f"executor.position.{instrument_id}", text, ts_now_ns)
                 instructions += [Record(alert), Send(("herald",), alert)]
-        for slot, qty_lots in enumerate(self._qty_lots):
-            if qty_lots == 0 or self._find_resting(slot, OrderPart.STOP) is not None or not self._plan.limits.enabled:
-                self._ts_naked_ns.pop(slot, None)
-            else:
-                self._ts_naked_ns.setdefault(slot, ts_now_ns)
+        self._differing = differing
+        self._note_naked(ts_now_ns)
         return instructions + self._flatten_naked(ts_now_ns)
+
+    def _list_naked(self) -> list[int]:
+        # Slots whose position has no resting stop, where the limits want one.
+        if not self._plan.limits.enabled:
+            return []
+        held = (slot for slot, qty_lots in enumerate(self._qty_lots) if qty_lots != 0)
+        return [slot for slot in held if self._find_resting(slot, OrderPart.STOP) is None]
+
+    def _note_naked(self, ts_now_ns: int) -> None:
+        since_ns = self._ts_naked_ns
+        self._ts_naked_ns = {slot: since_ns.get(slot, ts_now_ns) for slot in self._list_naked()}
 
     def _flatten_naked(self, ts_now_ns: int) -> list[Instruction | VenueInstruction]:
         instructions: list[Instruction | VenueInstruction] = []

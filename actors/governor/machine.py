@@ -77,7 +77,7 @@ class GovernorMachine:
             self._specs, len(plan.strategies), plan.equity_start_quote, plan.limits, plan.list_priors()
         )
         self._bars: Inlet[BarsClosed] = Inlet()
-        self._updates: Inlet[AccountUpdate] = Inlet()
+        self._updates: list[Inlet[AccountUpdate]] = [Inlet() for _ in plan.executors]
         self._decisions: list[Inlet[Decisions]] = [Inlet() for _ in plan.strategies]
         self._latch = 0
 
@@ -87,13 +87,13 @@ class GovernorMachine:
             case BarsClosed():
                 self._bars.offer(event)
             case AccountUpdate():
-                self._updates.offer(event)
+                self._updates[event.account].offer(event)
             case Decisions():
                 self._decisions[event.strategy].offer(event)
             case _:
                 raise TypeError(f"no handler for {type(event).__name__}")
         instructions: list[Instruction] = []
-        while self._bars and self._updates and all(self._decisions):
+        while self._bars and all(self._updates) and all(self._decisions):
             instructions.extend(self._govern())
         return instructions
 
@@ -128,20 +128,23 @@ class GovernorMachine:
         }
 
     def _govern(self) -> list[Instruction]:
-        bars, update = self._bars.take(), self._updates.take()
+        bars, updates = self._bars.take(), [inlet.take() for inlet in self._updates]
         decisions = [inlet.take() for inlet in self._decisions]
         ts_close_ns = bars.ts_close_ns
-        assert {update.ts_close_ns, *(d.ts_close_ns for d in decisions)} == {ts_close_ns}
+        assert {*(update.ts_close_ns for update in updates), *(wish.ts_close_ns for wish in decisions)} == {ts_close_ns}
         for slot, spec in enumerate(self._specs):
             self.desk.slots["mark_px"][slot] = bars.bars[spec.instrument].close_px
-        self._book(update)
+        for update in updates:
+            self._book(update)
+        self._note_protections(updates)
         equity_quote = float(compute_equity_quote(self.desk))
         mark_desk(self.desk, equity_quote, ts_close_ns)
         instructions = self._decide(bars, decisions)
         cash_quote = float(self.desk.money_quote[CASH])
         latch = int(self.desk.account[0]["latch_reason"])
         denials_total = int(self.desk.denials.sum())
-        instructions.append(Record(EquityMarked(ts_close_ns, equity_quote, cash_quote, latch, denials_total)))
+        if not bars.is_history:
+            instructions.append(Record(EquityMarked(ts_close_ns, equity_quote, cash_quote, latch, denials_total)))
         if latch != self._latch:
             self._latch = latch
             text = f"account latched by {Reason(latch).name}: nothing new is opened until it is released"
@@ -175,8 +178,10 @@ class GovernorMachine:
                         clear_reduce(self.desk, slot)
                 case _:
                     pass
+
+    def _note_protections(self, updates: list[AccountUpdate]) -> None:
         # What rests at the venue is the truth about stops: a move that it refused has not happened.
-        stops_px = {protection.slot: protection.stop_px for protection in update.protections}
+        stops_px = {protection.slot: protection.stop_px for update in updates for protection in update.protections}
         for slot, row in enumerate(self.desk.slots):
             if row["holding"]["qty_lots"] != 0:
                 self.desk.slots["orders"]["stop_px"][slot] = stops_px.get(slot, 0.0)

@@ -43,7 +43,7 @@ class StrategistMachine:
             for index, instrument in enumerate(plan.instruments)
         }
         self._bars: Inlet[BarsClosed] = Inlet()
-        self._updates: Inlet[AccountUpdate] = Inlet()
+        self._updates: list[Inlet[AccountUpdate]] = [Inlet() for _ in plan.executors]
 
     def handle(self, event: Message, ts_now_ns: int) -> list[Instruction]:
         """Take bars or an account update; decide every close that is complete."""
@@ -51,14 +51,14 @@ class StrategistMachine:
             case BarsClosed():
                 self._bars.offer(event)
             case AccountUpdate():
-                self._updates.offer(event)
+                self._updates[event.account].offer(event)
             case _:
                 raise TypeError(f"no handler for {type(event).__name__}")
         instructions: list[Instruction] = []
-        while self._bars and self._updates:
-            bars, update = self._bars.take(), self._updates.take()
-            assert bars.ts_close_ns == update.ts_close_ns, (bars.ts_close_ns, update.ts_close_ns)
-            self._book(update)
+        while self._bars and all(self._updates):
+            bars, updates = self._bars.take(), [inlet.take() for inlet in self._updates]
+            assert {update.ts_close_ns for update in updates} == {bars.ts_close_ns}, (bars.ts_close_ns, updates)
+            self._book(updates)
             instructions.append(Send(("governor",), self._decide(bars)))
         return instructions
 
@@ -75,8 +75,8 @@ class StrategistMachine:
             for index, slot in self._slots.items()
         ]
 
-    def _book(self, update: AccountUpdate) -> None:
-        for booked in update.booked:
+    def _book(self, updates: list[AccountUpdate]) -> None:
+        for booked in (booked for update in updates for booked in update.booked):
             slot = self._slots.get(booked.slot)
             if slot is None or not isinstance(booked.event, Fill):
                 continue
@@ -89,7 +89,7 @@ class StrategistMachine:
                 slot.best_px = slot.position.avg_px
         for slot in self._slots.values():
             slot.stop_px = 0.0
-        for protection in update.protections:
+        for protection in (protection for update in updates for protection in update.protections):
             if protection.slot in self._slots:
                 self._slots[protection.slot].stop_px = protection.stop_px
 
@@ -101,6 +101,8 @@ class StrategistMachine:
             slot.observed, features = observe(slot.observed, self._params, bar)
             if self._plan.limits.enabled and slot.position.qty_lots != 0 and slot.stop_px > 0.0:
                 wishes.extend(self._trail(index, slot, bar))
+            if closed.is_history:
+                continue
             intent = decide(features, self._params, slot.position, closed.ts_close_ns)
             if self._is_breached(slot, bar) and intent.action == Action.HOLD:
                 intent = Intent(Action.TARGET.value, 0.0, 0.0, 0.0, Reason.STOP.value)

@@ -13,7 +13,7 @@ from actors.executor.machine import ExecutorMachine, SubmitOrders
 from actors.in_process import InProcessHouse
 from actors.inlet import Inlet
 from actors.market_feed.source import iterate_closes
-from actors.messages import EquityMarked, Message, OutcomeUnknown
+from actors.messages import EquityMarked, Message, VenueReported
 from actors.plan import Plan, StrategyPlan
 from market.events import OrderRequest
 from risk.limits import LIMITS_DEFAULT, switch
@@ -130,7 +130,7 @@ class Resender(ExecutorMachine):
 
     def handle(self, event: Message, ts_now_ns: int) -> list[Any]:
         instructions = super().handle(event, ts_now_ns)
-        if isinstance(event, OutcomeUnknown):
+        if isinstance(event, VenueReported) and event.unknown_ids:
             return [SubmitOrders(self.requests)]
         for instruction in instructions:
             if isinstance(instruction, SubmitOrders):

@@ -24,7 +24,6 @@ from actors.market_feed.source import iterate_closes
 from actors.messages import (
     Approvals,
     Message,
-    OutcomeUnknown,
     Record,
     Send,
     Tick,
@@ -40,7 +39,6 @@ from tests.parity.trace import merge_records
 FEED, GOVERNOR, EXECUTOR = "market_feed", "governor", "executor"
 EPOCH = 1
 LOST_ENTRIES_MAX = 12  # of a journal, at a death
-Outcomes = list[Message]
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class SimulatedVenue:
         self._trade_ids: set[str] = set()
         self._seed, self._chances = seed, chances
 
-    def perform(self, instruction: VenueInstruction, ts_now_ns: int) -> Outcomes:
+    def perform(self, instruction: VenueInstruction, ts_now_ns: int) -> VenueReported:
         """Return what the caller hears of it."""
         luck = 1.0
         if isinstance(instruction, SubmitOrders):
@@ -99,13 +97,13 @@ class SimulatedVenue:
             self._sent_ids.update(ids)
             luck = np.random.default_rng([self._seed, int(ids[0], 16) % (1 << 32)]).random()
             if luck < self._chances.lost_request:
-                return [OutcomeUnknown(client_order_id) for client_order_id in ids]
+                return VenueReported((), unknown_ids=tuple(ids))
         report = self.paper.perform(instruction, ts_now_ns)
         self.ts_close_ns = max(self.ts_close_ns, report.ts_close_ns)
         self._tally(report)
         if isinstance(instruction, SubmitOrders) and luck < self._chances.lost_request + self._chances.lost_answer:
-            return [OutcomeUnknown(request.client_order_id) for request in instruction.requests]
-        return [report]
+            return VenueReported((), unknown_ids=tuple(request.client_order_id for request in instruction.requests))
+        return report
 
     def _tally(self, report: VenueReported) -> None:
         for event in report.events:
@@ -225,10 +223,9 @@ class World:
                     if instruction.is_awaited:
                         node.durable = max(node.durable, len(node.journal))
                 case _:
-                    outcomes = self.venue.perform(instruction, node.ts_now_ns)
-                    self.unknowns += sum(isinstance(outcome, OutcomeUnknown) for outcome in outcomes)
-                    for outcome in outcomes:
-                        self._hear(node, self._take_past(node, outcome, is_event=True))
+                    outcome = self.venue.perform(instruction, node.ts_now_ns)
+                    self.unknowns += len(outcome.unknown_ids)
+                    self._hear(node, self._take_past(node, outcome, is_event=True))
 
     def _take_past(self, node: Node, message: Message, is_event: bool = False) -> Entry:
         entry = Entry(message, is_event)

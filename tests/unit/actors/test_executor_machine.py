@@ -19,7 +19,6 @@ from actors.messages import (
     Alert,
     Message,
     OrderPart,
-    OutcomeUnknown,
     Protection,
     Record,
     Send,
@@ -82,7 +81,7 @@ class Desk:
     def _perform(self, instruction: Any) -> None:
         report = self.venue.perform(instruction, self.ts_now_ns)
         if self.is_deaf and isinstance(instruction, SubmitOrders):
-            self.tell(*(OutcomeUnknown(request.client_order_id) for request in instruction.requests))
+            self.tell(VenueReported((), unknown_ids=tuple(r.client_order_id for r in instruction.requests)))
         else:
             self.tell(report)
 
@@ -227,16 +226,18 @@ def test_an_order_that_the_venue_never_saw_ends_rejected() -> None:
     sent = only(desk.machine.handle(make_approvals(1, make_approved(1)), close_ns(1)), SubmitOrders)[
         0
     ]  # lost on the way
-    for request in sent.requests:
-        assert desk.machine.handle(OutcomeUnknown(request.client_order_id), close_ns(1)) == [
-            QueryOrder(request.client_order_id)
-        ]
-        assert next(o for o in desk.machine.describe_orders() if o["client_order_id"] == request.client_order_id)[
-            "is_unknown"
-        ]
-        desk._perform(QueryOrder(request.client_order_id))
+    unknown = VenueReported((), unknown_ids=tuple(request.client_order_id for request in sent.requests))
+    queries = [QueryOrder(request.client_order_id) for request in sent.requests]
+    assert desk.machine.handle(unknown, close_ns(1)) == queries
+    assert all(order["is_unknown"] for order in desk.machine.describe_orders())
+    assert desk.machine.handle(unknown, close_ns(1)) == []  # asked already: the next tick asks again
+    assert desk.machine.is_waiting
+    assert desk.machine.handle(Tick(), close_ns(1)) == queries
+    for query in queries:
+        desk._perform(query)
     assert desk.machine.describe_orders() == []
-    assert desk.machine.handle(OutcomeUnknown(sent.requests[0].client_order_id), close_ns(1)) == []
+    assert not desk.machine.is_waiting
+    assert desk.machine.handle(unknown, close_ns(1)) == []
 
 
 def test_a_fill_is_booked_once() -> None:
