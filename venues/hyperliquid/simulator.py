@@ -77,7 +77,7 @@ class HyperliquidSimulator:
         self.desk = Desk(self.world, self.ledger, registry, self._assets, network)
         self.info = InfoDesk(self.world, self.ledger, registry, self._assets)
         self._outbox = Outbox(self.world, delivery)
-        self._streams = Streams(self.world, self.ledger, self.info, self._outbox, cadence or Cadence())
+        self.streams = Streams(self.world, self.ledger, self.info, self._outbox, cadence or Cadence())
         self.world.listen(self._on_block)
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -119,7 +119,7 @@ class HyperliquidSimulator:
                 raise result
 
     def _on_block(self, block: Block) -> None:
-        self._streams.tell(block, self.ledger.hear(block))
+        self.streams.tell(block, self.ledger.hear(block))
 
     async def _run_clock(self) -> None:
         while True:
@@ -128,7 +128,7 @@ class HyperliquidSimulator:
                 self.world.market.freeze_oracle(instrument_id, view.is_oracle_frozen)
                 self.world.market.gap_book(instrument_id, float(view.price_gap_bps))
             self.desk.tend()
-            self._streams.tick()
+            self.streams.tick()
             await asyncio.sleep(_TICK_S)
 
     # HTTP.
@@ -188,16 +188,16 @@ class HyperliquidSimulator:
                 await socket.close(code=code)
 
         self._sockets[name] = socket
-        self._streams.open(name)
+        self.streams.open(name)
         self._outbox.open(name, send, close)
         try:
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    for step in self._streams.receive(name, message.data):
+                    for step in self.streams.receive(name, message.data):
                         await self._answer(name, step.post)
         finally:
             self._sockets.pop(name, None)
-            self._streams.forget(name)
+            self.streams.forget(name)
             self._outbox.forget(name)
         return socket
 
@@ -211,7 +211,7 @@ class HyperliquidSimulator:
         if fate.reply_delay_ns:
             await asyncio.sleep(fate.reply_delay_ns / NS_PER_S)
         if not fate.is_reply_lost:
-            self._streams.push(name, frame)
+            self.streams.push(name, frame)
 
     def _make_answer(self, post: frames.Post, fate: RequestFate) -> frames.PostFrame:
         if post.kind == "action":

@@ -60,6 +60,10 @@ class Streams:
         """End a socket."""
         self._sockets.pop(name, None)
 
+    def list_subscriptions(self) -> list[frames.Subscription]:
+        """Return the subscriptions in force, of all sockets."""
+        return [one for socket in self._sockets.values() for one in socket.session.subscriptions]
+
     def receive(self, name: str, data: bytes | str) -> list[Posted]:
         """Take a client's frame; return the posts that the caller must answer."""
         socket, posts = self._sockets[name], list[Posted]()

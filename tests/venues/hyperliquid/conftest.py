@@ -42,22 +42,35 @@ class Venue:
         async def run() -> Any:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
 
     def fault(self, name: str, **settings: Any) -> None:
         """Turn a switch on."""
         values = {"on": [{"fault": name, "venue": "hyperliquid", **settings}]}
         self.call(lambda: self.simulator.world.board.apply(values, time.time_ns()))
 
+    def clear_faults(self) -> None:
+        """Turn every switch off."""
+        self.call(lambda: self.simulator.world.board.apply({"off": "all"}, time.time_ns()))
+
+    def wait_subscribed(self, kind: str, count: int = 1) -> None:
+        """Wait until a subscription is in force: the SDK only queues it until its socket is open."""
+
+        def is_in_force() -> bool:
+            found = self.call(self.simulator.streams.list_subscriptions)
+            return sum(type(one).__struct_config__.tag == kind for one in found) >= count
+
+        wait_for(is_in_force, f"the subscription of {kind}")
+
     def info(self) -> Info:
         """Return the SDK's Info with its WebSocket, closed at the end of the test."""
-        info = Info(self.addresses["http"], timeout=5)
+        info = Info(self.addresses["http"], timeout=30)
         self._infos.append(info)
         return info
 
     def exchange(self, index: int = 0, **fields: Any) -> Exchange:
         """Return the SDK's Exchange of one account."""
-        return Exchange(self.wallets[index], self.addresses["http"], timeout=5, **fields)
+        return Exchange(self.wallets[index], self.addresses["http"], timeout=30, **fields)
 
     def close(self) -> None:
         """Close what was opened."""
@@ -66,7 +79,7 @@ class Venue:
                 info.disconnect_websocket()
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 8.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
     """Return the first true value of a condition, or fail."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -94,11 +107,11 @@ def venue() -> Iterator[Venue]:
     thread.start()
     running = Venue(simulator, loop)
     try:
-        running.addresses = asyncio.run_coroutine_threadsafe(simulator.start(), loop).result(20)
+        running.addresses = asyncio.run_coroutine_threadsafe(simulator.start(), loop).result(60)
         yield running
     finally:
         running.close()
-        asyncio.run_coroutine_threadsafe(simulator.stop(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(simulator.stop(), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(30)
         loop.close()

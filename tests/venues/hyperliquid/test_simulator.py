@@ -47,6 +47,8 @@ def test_sdk_sees_the_book_and_trades_with_a_protective_stop(venue: Venue) -> No
             "type": kind, "user": address,
         }  # fmt: skip
         info.subscribe(subscription, heard[kind].append)
+    for kind in heard:
+        venue.wait_subscribed(kind)
     book = wait_for(lambda: heard["l2Book"], "a book")[0]["data"]
     assert len(book["levels"][0]) == 20
     assert float(book["levels"][0][0]["px"]) < float(book["levels"][1][0]["px"])
@@ -91,10 +93,10 @@ def test_bad_signature_and_duplicate_nonce_are_answered_as_the_venue_does(venue:
     real = exchange.post
     exchange.post = lambda path, payload=None: (sent.append(payload), real(path, payload))[1]  # type: ignore[method-assign]
     exchange.order("BTC", True, 0.01, 50_000.0, GTC)
-    again = requests.post(url, json=sent[0], timeout=5).json()
+    again = requests.post(url, json=sent[0], timeout=30).json()
     assert again == {"status": "err", "response": f"Invalid nonce: duplicate nonce {sent[0]['nonce']}"}
     altered = {**sent[0], "nonce": sent[0]["nonce"] + 1}
-    reply = requests.post(url, json=altered, timeout=5).json()
+    reply = requests.post(url, json=altered, timeout=30).json()
     assert reply["status"] == "err"
     assert reply["response"].startswith("User or API Wallet 0x")
     assert reply["response"].endswith(" does not exist.")
@@ -172,8 +174,8 @@ def test_every_question_of_the_sdk_is_answered(venue: Venue) -> None:
     for kind in ("recentTrades", "exchangeStatus", "predictedFundings", "perpDexs", "portfolio", "extraAgents"):
         assert info.post("/info", {"type": kind, "coin": "BTC", "user": address}) is not None, kind
     url = venue.addresses["http"] + "/info"
-    assert requests.post(url, json={"type": "nope"}, timeout=5).status_code == 422
-    assert requests.get(url, timeout=5).status_code == 405
+    assert requests.post(url, json={"type": "nope"}, timeout=30).status_code == 422
+    assert requests.get(url, timeout=30).status_code == 405
     empty = info.user_state(STRANGER.address)
     assert empty["marginSummary"]["accountValue"] == "0.0"
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import random
-import threading
 import time
 from typing import Any
 
@@ -26,7 +25,7 @@ def subscribe(socket: WebSocket, subscription: dict[str, Any]) -> None:
 
 
 def receive(socket: WebSocket, channel: str) -> Any:
-    end = time.monotonic() + 8.0
+    end = time.monotonic() + 30.0
     while time.monotonic() < end:
         message = json.loads(socket.recv())
         if message["channel"] == channel:
@@ -53,11 +52,11 @@ def test_an_order_whose_reply_is_lost_or_failed_rests_all_the_same(venue: Venue)
 def test_a_request_that_hangs_or_comes_late_meets_the_callers_deadline(venue: Venue) -> None:
     exchange, info = venue.exchange(), venue.info()
     exchange.timeout = 0.3
-    for fault, count in (("request_blackhole", 0), ("reply_delay", 1)):
-        venue.fault(fault, on="order", next_n=1)
+    for count, settings in enumerate(({"name": "request_blackhole"}, {"name": "reply_delay", "delay_ms": 60_000})):
+        venue.fault(on="order", next_n=1, **settings)  # type: ignore[arg-type]
         with pytest.raises(requests.exceptions.Timeout):
             exchange.order("BTC", True, 0.01, 50_000.0, GTC)
-        assert len(info.open_orders(exchange.wallet.address)) == count
+        wait_for(lambda count=count: len(info.open_orders(exchange.wallet.address)) == count, "the order")
 
 
 def test_nonce_upgrade_cap_and_short_replies(venue: Venue) -> None:
@@ -67,7 +66,7 @@ def test_nonce_upgrade_cap_and_short_replies(venue: Venue) -> None:
     venue.fault("upgrade_mode", next_n=None)
     assert "Only post-only" in exchange.order("BTC", True, 0.01, 50_000.0, GTC)["response"]
     assert "resting" in statuses(exchange.order("BTC", True, 0.01, 50_000.0, ALO))[0]
-    venue.call(lambda: venue.simulator.world.board.apply({"off": "all"}, time.time_ns()))
+    venue.clear_faults()
     venue.fault("reply_short", on="order", next_n=1)
     orders = entry_with_stop(0.01, 61_000.0, 58_000.0, "d")
     assert len(statuses(exchange.bulk_orders(orders, grouping="normalTpsl"))) == 1
@@ -91,7 +90,7 @@ def test_a_stop_refused_alone_a_part_filled_entry_and_a_hidden_stop(venue: Venue
     venue.fault("stop_hidden", hidden_ms=60_000)
     exchange.bulk_orders(entry_with_stop(0.01, 61_000.0, 58_000.0, "1"), grouping="normalTpsl")
     assert info.frontend_open_orders(address) == []
-    venue.call(lambda: venue.simulator.world.board.apply({"off": "all"}, time.time_ns()))
+    venue.clear_faults()
     assert len(info.frontend_open_orders(address)) == 1
 
 
@@ -113,7 +112,7 @@ def test_venue_clock_skew_refuses_nonces(venue: Venue) -> None:
 
 
 def test_socket_answers_refuses_and_drops_as_the_venue(venue: Venue) -> None:
-    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=8)) as socket:
+    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=30)) as socket:
         socket.send('{"method":"ping"}')
         receive(socket, "pong")
         subscribe(socket, BTC_BOOK)
@@ -134,7 +133,7 @@ def test_socket_answers_refuses_and_drops_as_the_venue(venue: Venue) -> None:
 
 def test_other_streams_speak(venue: Venue) -> None:
     user = venue.wallets[0].address
-    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=8)) as socket:
+    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=30)) as socket:
         for kind in ("allMids", "activeAssetCtx", "candle", "activeAssetData", "userEvents", "userFundings"):
             subscribe(socket, {"type": kind, "coin": "BTC", "interval": "1m", "user": user})
             if kind == "userFundings":
@@ -143,18 +142,18 @@ def test_other_streams_speak(venue: Venue) -> None:
                 assert receive(socket, kind)
         venue.exchange().order("BTC", True, 0.01, 61_000.0, IOC)
         assert receive(socket, "user")["fills"][0]["coin"] == "BTC"
-    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=8)) as socket:
+    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=30)) as socket:
         subscribe(socket, {**BTC_BOOK, "fast": True})
         assert len(receive(socket, "l2Book")["levels"][0]) == 5
 
 
 def test_books_crossed_stale_and_throttled(venue: Venue) -> None:
-    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=8)) as socket:
+    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=30)) as socket:
         subscribe(socket, BTC_BOOK)
         receive(socket, "l2Book")
         venue.fault("book_crossed", on="l2Book")
         wait_for(lambda: _is_crossed(receive(socket, "l2Book")), "a crossed book")
-        venue.call(lambda: venue.simulator.world.board.apply({"off": "all"}, time.time_ns()))
+        venue.clear_faults()
         wait_for(lambda: not _is_crossed(receive(socket, "l2Book")), "a sound book")
         venue.fault("book_stale", on="l2Book")
         before = receive(socket, "l2Book")
@@ -168,7 +167,7 @@ def _is_crossed(book: Any) -> bool:
 
 def test_fills_lost_doubled_unknown_and_the_socket_dropped(venue: Venue) -> None:
     exchange = venue.exchange()
-    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=8)) as socket:
+    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=30)) as socket:
         subscribe(socket, {"type": "userFills", "user": exchange.wallet.address})
         assert receive(socket, "userFills")["isSnapshot"] is True
         venue.fault("message_drop", on="userFills", next_n=1)
@@ -193,7 +192,7 @@ def test_control_endpoint_and_duplicated_history(venue: Venue) -> None:
     exchange, info = venue.exchange(), venue.info()
     exchange.order("BTC", True, 0.01, 61_000.0, IOC)
     switch = {"on": [{"fault": "history_duplicate"}]}
-    assert requests.post(venue.addresses["control"], json=switch, timeout=5).json() == {"ids": [1]}
+    assert requests.post(venue.addresses["control"], json=switch, timeout=30).json() == {"ids": [1]}
     rows = info.historical_orders(exchange.wallet.address)
     assert len(rows) == 2
     assert rows[0]["order"]["oid"] == rows[1]["order"]["oid"]
@@ -202,15 +201,14 @@ def test_control_endpoint_and_duplicated_history(venue: Venue) -> None:
 
 def test_pushes_before_the_reply_and_a_half_open_socket(venue: Venue) -> None:
     exchange = venue.exchange()
-    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=8)) as socket:
+    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=30)) as socket:
         subscribe(socket, {"type": "userFills", "user": exchange.wallet.address})
         receive(socket, "userFills")
-        venue.fault("fill_before_reply", on="order", next_n=1, delay_ms=300)
-        thread = threading.Thread(target=lambda: exchange.order("BTC", True, 0.01, 61_000.0, IOC))
-        thread.start()
+        venue.fault("fill_before_reply", on="order", next_n=1, delay_ms=60_000)
+        exchange.timeout = 1.0
+        with pytest.raises(requests.exceptions.Timeout):
+            exchange.order("BTC", True, 0.01, 61_000.0, IOC)
         assert receive(socket, "userFills")["fills"]
-        assert thread.is_alive()
-        thread.join()
         venue.fault("half_open", on="pong", next_n=1)
         socket.send('{"method":"ping"}')
         socket.send('{"method":"ping"}')
@@ -224,7 +222,7 @@ def test_a_gap_in_the_book_and_a_frozen_oracle(venue: Venue) -> None:
     venue.fault("oracle_frozen")
     venue.fault("price_gap", gap_bps=500)
     wait_for(lambda: float(info.l2_snapshot("BTC")["levels"][1][0]["px"]) > 62_000.0, "the gap")
-    venue.call(lambda: venue.simulator.world.board.apply({"off": "all"}, time.time_ns()))
+    venue.clear_faults()
     wait_for(lambda: float(info.l2_snapshot("BTC")["levels"][1][0]["px"]) < 61_000.0, "the book back")
 
 
@@ -242,9 +240,9 @@ def test_garbage_never_ends_the_simulator(venue: Venue) -> None:
             for _ in range(draws.randrange(1, 6)):
                 body[draws.randrange(len(body))] = draws.randrange(256)
             for path in ("/exchange", "/info"):
-                reply = session.post(venue.addresses["http"] + path, data=bytes(body), headers=headers, timeout=5)
+                reply = session.post(venue.addresses["http"] + path, data=bytes(body), headers=headers, timeout=30)
                 assert reply.status_code in (200, 400, 422), bytes(body)
-    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=8)) as socket:
+    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=30)) as socket:
         frames = ['{"method":"post","id":1,"request":{"type":"action","payload":{"action":[1]}}}', "\u0000", "[]", "{}"]
         for frame in frames:
             socket.send(frame)

@@ -18,16 +18,14 @@ def test_a_stop_triggers_on_the_mark_and_closes_the_position(venue: Venue) -> No
     address = exchange.wallet.address
     heard: list[Any] = []
     info.subscribe({"type": "orderUpdates", "user": address}, heard.append)
+    venue.wait_subscribed("orderUpdates")
     mark_px = float(info.meta_and_asset_ctxs()[1][0]["markPx"])
     exchange.bulk_orders(entry_with_stop(0.01, 61_000.0, 58_000.0, "a"), grouping="normalTpsl")
     oid = info.frontend_open_orders(address)[0]["oid"]
     # A modify may put the trigger where the mark is already.
     exchange.modify_order(oid, "BTC", False, 0.01, 55_000.0, stop(float(int(mark_px) + 500)), reduce_only=True)
     wait_for(lambda: not info.user_state(address)["assetPositions"], "the stop")
-    told = {update["status"] for message in heard for update in message["data"]}
-    wait_for(
-        lambda: {"open", "triggered", "filled"} <= told | {u["status"] for m in heard for u in m["data"]}, "updates"
-    )
+    wait_for(lambda: {"open", "triggered", "filled"} <= {u["status"] for m in heard for u in m["data"]}, "updates")
     assert info.user_fills(address)[0]["dir"] == "Close Long"
 
 
@@ -53,8 +51,8 @@ def test_a_scheduled_cancel_takes_everything(venue: Venue) -> None:
     address = exchange.wallet.address
     oid = statuses(exchange.order("BTC", True, 0.01, 50_000.0, GTC))[0]["resting"]["oid"]
     assert exchange.schedule_cancel(get_timestamp_ms() + 1_000)["status"] == "err"
-    assert exchange.schedule_cancel(get_timestamp_ms() + 6_000)["status"] == "ok"
-    venue.fault("clock_skew", skew_ms=10_000)  # the venue's clock decides
+    assert exchange.schedule_cancel(get_timestamp_ms() + 60_000)["status"] == "ok"
+    venue.fault("clock_skew", skew_ms=120_000)  # the venue's clock decides
     wait_for(lambda: info.open_orders(address) == [], "the cancel")
     assert info.query_order_by_oid(address, oid)["order"]["status"] == "scheduledCancel"
 
@@ -68,7 +66,7 @@ def test_an_action_over_the_websocket_is_answered_as_over_http(venue: Venue) -> 
     }
     signature = sign_l1_action(wallet, action, None, nonce, None, True)  # as ccxt does: for the mainnet
     payload = {"action": action, "nonce": nonce, "signature": signature}
-    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=8)) as socket:
+    with contextlib.closing(create_connection(venue.addresses["ws"], timeout=30)) as socket:
         socket.send(json.dumps({"method": "post", "id": 1, "request": {"type": "action", "payload": payload}}))
         answer = json.loads(socket.recv())["data"]
     assert answer["response"]["type"] == "action"
