@@ -7,6 +7,7 @@ replay adds them.
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from market.events import Fill
 from market.fills import Costs, apply_fill, compute_fee_quote, compute_unrealized_quote
@@ -36,12 +37,13 @@ class Account:
     deposits_quote: float
     instruments: Mapping[str, Instrument]
     is_house: bool = False  # takes the other side; knows no margin
+    history_max: int | None = None  # ended orders, and fills, to remember; None: all
     cash_quote: float = field(init=False)
     fees_quote: float = 0.0
     funding_quote: float = 0.0
     positions: dict[str, Position] = field(default_factory=dict)
     leverages: dict[str, float] = field(default_factory=dict)
-    orders: dict[str, Order] = field(default_factory=dict)  # every order ever seen, by client order id
+    orders: dict[str, Order] = field(default_factory=dict)  # every order remembered, by client order id, oldest first
     open_orders: dict[int, Order] = field(default_factory=dict)  # by sequence, in order of arrival
     reduce_only_orders: dict[int, Order] = field(default_factory=dict)  # those of the open ones
     fills: list[Fill] = field(default_factory=list)
@@ -75,6 +77,19 @@ class Account:
         """Book funding received (> 0) or paid (< 0)."""
         self.cash_quote = self.cash_quote + amount_quote
         self.funding_quote += amount_quote
+
+    def forget_old(self) -> None:
+        """Drop the oldest ended orders and fills beyond `history_max`, in lots: seldom, and many at a time."""
+        if self.history_max is None:
+            return
+        surplus = len(self.orders) - len(self.open_orders) - self.history_max
+        if surplus > self.history_max // 4:
+            ended = (order_id for order_id, order in self.orders.items() if not order.status.is_open)
+            for order_id in [*islice(ended, surplus)]:
+                del self.orders[order_id]
+        surplus = len(self.fills) - self.history_max
+        if surplus > self.history_max // 4:
+            del self.fills[:surplus]
 
     def fills_since(self, ts_ns: int) -> list[Fill]:
         """Return the fills at or after `ts_ns`, oldest first."""

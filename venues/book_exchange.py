@@ -36,8 +36,15 @@ _KINDS = {OrderType.STOP_MARKET: FillKind.STOP, OrderType.TAKE_PROFIT_LIMIT: Fil
 class BookExchange(Exchange):
     """The exchange machine whose prices are its own books'."""
 
-    def __init__(self, instruments: Sequence[Instrument], costs: Costs, *, is_child_armed_by_part: bool = True) -> None:
-        super().__init__(instruments, costs, is_child_armed_by_part=is_child_armed_by_part)
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        costs: Costs,
+        *,
+        is_child_armed_by_part: bool = True,
+        history_max: int | None = None,
+    ) -> None:
+        super().__init__(instruments, costs, is_child_armed_by_part=is_child_armed_by_part, history_max=history_max)
         self._books = {instrument_id: Book() for instrument_id in self._instruments}
         self._stops: dict[str, dict[int, Order]] = {instrument_id: {} for instrument_id in self._instruments}
 

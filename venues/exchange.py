@@ -62,13 +62,26 @@ Events = list[tuple[str, VenueEvent]]
 class Exchange:
     """Accounts, orders and money; where and at what price orders match is the subclass's."""
 
-    def __init__(self, instruments: Sequence[Instrument], costs: Costs, *, is_child_armed_by_part: bool = True) -> None:
-        """Open for `instruments`, in this order wherever order matters; `costs` where an account has no own."""
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        costs: Costs,
+        *,
+        is_child_armed_by_part: bool = True,
+        history_max: int | None = None,
+    ) -> None:
+        """Open for `instruments`, in this order wherever order matters; `costs` where an account has no own.
+
+        `history_max`: ended orders, and fills, remembered of each account; an id is refused as a duplicate as long as
+        its order is remembered. None: all of them, ever.
+        """
+        if history_max is not None and history_max < 1:
+            raise ValueError(f"history_max is {history_max}: must be at least 1, or None for no end")
         self._instruments = {instrument.instrument_id: instrument for instrument in instruments}
         if not instruments or len(self._instruments) != len(instruments):
             raise ValueError(f"instruments must be distinct and at least one, got {[*self._instruments]}")
         self._costs = costs
-        self._is_child_armed_by_part = is_child_armed_by_part
+        self._is_child_armed_by_part, self._history_max = is_child_armed_by_part, history_max
         self._accounts: dict[str, Account] = {}
         self._marks_px: dict[str, float] = {}
         self._sequence = 0  # orders
@@ -98,7 +111,9 @@ class Exchange:
             raise ValueError(f"cash of account {account_id!r} is {cash_quote}: must be finite and >= 0")
         # Floats, whatever came: an int would compile every kernel once more.
         costs = Costs(*map(float, costs or self._costs))
-        self._accounts[account_id] = Account(account_id, costs, float(cash_quote), self._instruments, is_house)
+        self._accounts[account_id] = Account(
+            account_id, costs, float(cash_quote), self._instruments, is_house, self._history_max
+        )
 
     # Orders.
 
@@ -263,7 +278,7 @@ class Exchange:
         return None if is_usable else Message.INVALID
 
     def _change_terms(self, order: Order, qty_lots: int, limit_px: float, trigger_px: float, ts_now_ns: int) -> None:
-        order.qty_lots, order.limit_px, order.trigger_px = qty_lots, limit_px, trigger_px
+        order.qty_lots, order.limit_px, order.trigger_px = qty_lots, float(limit_px), float(trigger_px)
         self._emit_modified(order, ts_now_ns)
 
     def _work(self, order: Order, ts_now_ns: int) -> None:
@@ -293,10 +308,10 @@ class Exchange:
         self._start(parent, ts_now_ns)
 
     def _make_order(self, account_id: str, request: OrderRequest, ts_now_ns: int) -> Order:
+        # Floats, whatever came: kernels and books take no other prices.
+        limit_px, trigger_px = float(request.limit_px), float(request.trigger_px)
         self._sequence += 1
-        return Order(
-            account_id, request, self._sequence, ts_now_ns, request.qty_lots, request.limit_px, request.trigger_px
-        )
+        return Order(account_id, request, self._sequence, ts_now_ns, request.qty_lots, limit_px, trigger_px)
 
     def _accept(self, account: Account, request: OrderRequest, ts_now_ns: int) -> Order:
         order = self._make_order(account.account_id, request, ts_now_ns)
@@ -314,6 +329,7 @@ class Exchange:
             order = self._make_order(account.account_id, request, ts_now_ns)
             order.status = apply_step(order.status, OrderStep.REJECT)
             account.orders[request.client_order_id] = order
+            account.forget_old()
         rejected = OrderRejected(request.client_order_id, refusal, ts_now_ns, request.cause_id)
         self._emit(account.account_id, rejected)
 
@@ -432,6 +448,7 @@ class Exchange:
         account = self._accounts[order.account_id]
         account.open_orders.pop(order.sequence, None)
         account.reduce_only_orders.pop(order.sequence, None)
+        account.forget_old()
         self._withdraw(order)
 
     def _make_liquidation(self, account: Account, instrument_id: str, ts_ns: int) -> Order:

@@ -20,7 +20,7 @@ ladder, which comes back over some steps around the same px.
 import math
 import zlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,9 +44,10 @@ from venues.simulator.funding import (
 )
 from venues.simulator.house import HOUSE_IDS, BookChange, HouseExchange, Ladder, LadderSettings, PublicTrade
 from venues.simulator.path_history import PathHistory
-from venues.simulator.price_path import PathEnd, PricePath, Stretch
+from venues.simulator.price_path import PathEnd, PricePath, Stretch, check_path_bars
 
 _BUY, _SELL = Side.BUY.value, Side.SELL.value
+Extend = Callable[[int], NDArray[Any]]  # so many bars of a path, or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class MarketSettings:
     block_ns: int = 70 * NS_PER_MS
     ts_start_ns: int | None = None  # None: the first bar's open; bars before it are history
     path_end: PathEnd = PathEnd.LOOP
+    is_walk_by_base: bool = False  # the walk inside a bar is that of every market of this base, seed and block_ns
     trade_prob: float = 0.3  # that a house taker trades in a block
     level_trades: float = 4.0  # a level's size, in mean trades
     ladder: LadderSettings = field(default_factory=LadderSettings)
@@ -68,6 +70,8 @@ class MarketSettings:
     impact_notional_large_quote: float = 20_000.0  # BTC and ETH
     is_child_armed_by_part: bool = True  # False on Hyperliquid
     trades_kept: int = 1000  # public trades remembered per instrument
+    history_max: int | None = 20_000  # ended orders, and fills, remembered of each account
+    candle_base_ns: int = BASE_NS  # the shortest candle
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,9 @@ class DayStats:
 class _World:
     """One instrument's part of the market; DrivenMarket's own."""
 
-    def __init__(self, market: "DrivenMarket", instrument: Instrument, bars: NDArray[Any], seed: int) -> None:
+    def __init__(
+        self, market: "DrivenMarket", instrument: Instrument, bars: NDArray[Any], seed: int, extend: Extend | None
+    ) -> None:
         settings = market.settings
         self.instrument = instrument
         self.path = PricePath(
@@ -146,9 +152,11 @@ class _World:
             trade_prob=settings.trade_prob,
             level_trades=settings.level_trades,
             funding_rule=settings.funding_rule,
+            walk_key=instrument.base if settings.is_walk_by_base else "",
+            extend=extend,
         )
-        history = PathHistory(self.path, market.ts_start_ns, settings.block_ns)
-        self.candles = CandleBook(market.ts_start_ns, history.list_candles)
+        history = PathHistory(self.path, market.ts_start_ns, settings.block_ns, settings.candle_base_ns)
+        self.candles = CandleBook(market.ts_start_ns, history.list_candles, settings.candle_base_ns)
         self.ladder = Ladder(market.exchange, instrument, settings.ladder, seed)
         self.meter = FundingMeter(
             instrument.funding_interval_h, settings.funding_rule, market.ts_start_ns - 1, settings.basis_ema_ns
@@ -157,7 +165,7 @@ class _World:
         self.trades: deque[PublicTrade] = deque(maxlen=settings.trades_kept)
         self.stretch: Stretch = self.path.stretch_at(0)
         self.step_end = 0  # of the stretch; 0: fetch one
-        self.px = self.stretch.pxs[0]
+        self.px = self.stretch.pxs[-self.stretch.step_first]
         self.last_px = math.nan
         self.oracle_px = self.mark_px = math.nan
         self.day: tuple[int, list[Candle]] = (-1, [])  # the minute it is good for, the day before it by UTC day
@@ -192,15 +200,22 @@ class DrivenMarket:
         path: Mapping[str, NDArray[Any]],
         settings: MarketSettings | None = None,
         seed: int = 0,
+        extend: Mapping[str, Extend] | None = None,
     ) -> None:
         """Open over `path`: bars (BAR_DTYPE) by instrument id; `price_path.make_bars` makes them of raw prices.
 
-        Raises ValueError if an instrument has no usable bars, or the start is not a bar's open of every instrument.
+        `extend`, by instrument id: what makes more bars when the path ends (see `PricePath`).
+        Raises ValueError if an instrument has no usable bars, or the start lies outside the bars of one.
         """
         self.settings = settings or MarketSettings()
         if self.settings.block_ns <= 0 or seed < 0:
             raise ValueError(f"block_ns is {self.settings.block_ns} and seed {seed}: must be > 0 and >= 0")
-        self.exchange = HouseExchange(instruments, costs, is_child_armed_by_part=self.settings.is_child_armed_by_part)
+        self.exchange = HouseExchange(
+            instruments,
+            costs,
+            is_child_armed_by_part=self.settings.is_child_armed_by_part,
+            history_max=self.settings.history_max,
+        )
         for instrument in instruments:
             if instrument.instrument_id not in path:
                 raise ValueError(f"path has no bars of {instrument.instrument_id}, only of {[*path]}")
@@ -208,14 +223,19 @@ class DrivenMarket:
         self.ts_start_ns = first_ns if self.settings.ts_start_ns is None else self.settings.ts_start_ns
         self._worlds: dict[str, _World] = {}
         for instrument in instruments:
-            world = _World(self, instrument, path[instrument.instrument_id], seed)
-            offset_ns = self.ts_start_ns - world.path.ts_first_ns
-            if not 0 <= offset_ns < world.path.ts_end_ns - world.path.ts_first_ns or offset_ns % world.path.interval_ns:
-                raise ValueError(f"start {self.ts_start_ns} ns is not the open of a bar of {instrument.instrument_id}")
-            self._worlds[instrument.instrument_id] = world
+            instrument_id, bars = instrument.instrument_id, path[instrument.instrument_id]
+            length_ns = len(bars) * check_path_bars(bars, instrument_id)
+            if not 0 <= self.ts_start_ns - int(bars["ts_open_ns"][0]) < length_ns:
+                raise ValueError(f"start {self.ts_start_ns} ns lies outside the bars of {instrument_id}")
+            self._worlds[instrument_id] = _World(self, instrument, bars, seed, (extend or {}).get(instrument_id))
         self._next_step = 0
         self._ts_now_ns = self.ts_start_ns
         self._ts_mark_ns = self._ts_premium_ns = self.ts_start_ns  # when next
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """What is traded here, in the order given."""
+        return self.exchange.instruments
 
     # Time.
 
@@ -240,18 +260,20 @@ class DrivenMarket:
         Not watched, only blocks with events of accounts or settlements come back, without their books and trades, and a
         last one tells in one change each what became of the books. The world is the same; the update ids are fewer.
         """
-        blocks: list[Block] = []
-        block_ns = self.settings.block_ns
-        while (ts_block_ns := self.ts_start_ns + self._next_step * block_ns) <= ts_now_ns:
-            block = self._make_block(self._next_step, ts_block_ns, is_watched)
-            if block is not None:
-                blocks.append(block)
-        self._ts_now_ns = max(self._ts_now_ns, ts_now_ns)
+        blocks = [*self.make_due(ts_now_ns, is_watched=is_watched)]
         if not is_watched:
             rest = self._collect([], self._ts_now_ns)
             if rest.books:
                 blocks.append(rest)
         return blocks
+
+    def make_due(self, ts_now_ns: int, *, is_watched: bool = True) -> Iterator[Block]:
+        """Do as `advance` does, block by block: whoever hears of one finds the market as of that one."""
+        while (ts_block_ns := self.ts_next_block_ns) <= ts_now_ns:
+            block = self._make_block(self._next_step, ts_block_ns, is_watched)
+            if block is not None:
+                yield block
+        self._ts_now_ns = max(self._ts_now_ns, ts_now_ns)
 
     def _make_block(self, step: int, ts_now_ns: int, is_watched: bool) -> Block | None:
         exchange, events = self.exchange, []
@@ -421,9 +443,15 @@ class DrivenMarket:
         candles = self._world(instrument_id).candles
         return candles.list_candles(interval_ns, ts_from_ns, min(ts_to_ns, self._ts_now_ns + 1), is_filled=is_filled)
 
-    def get_open_interest_lots(self, instrument_id: str) -> int:
-        """Return the path's open interest (of a world we do not see) plus that of the accounts."""
-        return self._world(instrument_id).stretch.open_interest_lots + self.exchange.compute_long_lots(instrument_id)
+    def get_open_interest_lots(self, instrument_id: str, ts_ns: int | None = None) -> int:
+        """Return the path's open interest (of a world we do not see) plus that of the accounts.
+
+        At a past time: the path's alone, as nobody remembers what the accounts held.
+        """
+        world = self._world(instrument_id)
+        if ts_ns is not None and ts_ns < self._ts_now_ns:
+            return world.path.get_open_interest_lots(ts_ns)
+        return world.stretch.open_interest_lots + self.exchange.compute_long_lots(instrument_id)
 
     def get_day_stats(self, instrument_id: str) -> DayStats:
         """Return the last 24 hours."""

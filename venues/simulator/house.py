@@ -139,8 +139,15 @@ class TellingBook(Book):
 class HouseExchange(BookExchange):
     """The exchange machine whose books the house feeds."""
 
-    def __init__(self, instruments: Sequence[Instrument], costs: Costs, *, is_child_armed_by_part: bool = True) -> None:
-        super().__init__(instruments, costs, is_child_armed_by_part=is_child_armed_by_part)
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        costs: Costs,
+        *,
+        is_child_armed_by_part: bool = True,
+        history_max: int | None = None,
+    ) -> None:
+        super().__init__(instruments, costs, is_child_armed_by_part=is_child_armed_by_part, history_max=history_max)
         self.telling = {instrument.instrument_id: TellingBook() for instrument in instruments}
         self._books = {**self.telling}
         self.prints: list[PublicTrade] = []

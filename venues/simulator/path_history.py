@@ -12,7 +12,8 @@ from venues.simulator.price_path import FloatArray, PricePath
 class PathHistory:
     """The past of one instrument."""
 
-    def __init__(self, path: PricePath, ts_start_ns: int, block_ns: int) -> None:
+    def __init__(self, path: PricePath, ts_start_ns: int, block_ns: int, base_ns: int = BASE_NS) -> None:
+        self._base_ns = base_ns
         self._path, self._ts_start_ns, self._block_ns = path, ts_start_ns, block_ns
         self._walk = lru_cache(maxsize=128)(self._walk_bar)
 
@@ -20,7 +21,7 @@ class PathHistory:
         """Return the candles between two times, oldest first, none at or after the market's start.
 
         Bars that fit into the interval are taken as they are, each split evenly between buyers and sellers; longer ones
-        are walked, and their trades counted at the path's px.
+        are walked, and their trades counted at the path's px, and so is the one in which the market started.
         """
         path = self._path
         first = max(0, (ts_from_ns - path.ts_first_ns) // path.interval_ns)
@@ -28,7 +29,8 @@ class PathHistory:
         is_whole = interval_ns % path.interval_ns == 0
         candles: list[Candle] = []
         for bar_index in range(first, min(last, len(path.bars))):
-            candles += [self._take_bar(bar_index)] if is_whole else self._walk(bar_index)
+            is_past = path.ts_first_ns + (bar_index + 1) * path.interval_ns <= self._ts_start_ns
+            candles += [self._take_bar(bar_index)] if is_whole and is_past else self._walk(bar_index)
         return merge_candles((c for c in candles if ts_from_ns <= c.ts_open_ns < ts_to_ns), interval_ns)
 
     def list_fundings(self) -> list[FundingSettled]:
@@ -57,8 +59,8 @@ class PathHistory:
         stretch = self._path.make_stretch(bar_index)
         ts_ns = self._ts_start_ns + (stretch.step_first + np.arange(len(stretch.pxs))) * self._block_ns
         lots, pxs = np.array(stretch.taker_lots), self._round_to_tick(np.array(stretch.pxs))
-        traded = np.flatnonzero(lots)
-        opens_ns = ts_ns[traded] // BASE_NS * BASE_NS
+        traded = np.flatnonzero((lots != 0) & (ts_ns < self._ts_start_ns))
+        opens_ns = ts_ns[traded] // self._base_ns * self._base_ns
         cuts = np.flatnonzero(np.diff(opens_ns)) + 1
         candles: list[Candle] = []
         for rows in np.split(traded, cuts) if len(traded) else []:
@@ -67,8 +69,8 @@ class PathHistory:
             pxs_ohlc = (float(row_pxs[0]), float(row_pxs.max()), float(row_pxs.min()), float(row_pxs[-1]))
             candles.append(
                 _make_candle(
-                    int(ts_ns[rows[0]]) // BASE_NS * BASE_NS,
-                    BASE_NS,
+                    int(ts_ns[rows[0]]) // self._base_ns * self._base_ns,
+                    self._base_ns,
                     pxs_ohlc,
                     int(row_lots.sum()),
                     float(row_lots @ row_pxs),

@@ -3,13 +3,14 @@
 One step is one block of the market. A bar is walked from its open to one extreme, then the other, and to its
 close, at seeded steps; between these it wanders and stays inside the range. Its volume is split over seeded steps, the
 extremes among them. Everything about a bar is a function of (seed, instrument, bar): who asks when changes nothing.
-After the last bar: STOP (nothing moves or trades), HOLD (last px, mean volume) or LOOP (the bars again, scaled to
-go on from the last px).
+After the last bar: more bars, where there is something that makes them; else STOP (nothing moves or trades), HOLD (last
+px, mean volume) or LOOP (the bars again, scaled to go on from the last px). Paths of one `walk_key` and seed over bars
+of the same shape walk alike inside each bar, whatever else is drawn for them: one market, seen at several venues.
 Does not model: gaps inside a bar, volatility that clusters inside it.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -133,13 +134,18 @@ class PricePath:
         trade_prob: float = 0.3,
         level_trades: float = 4.0,
         funding_rule: FundingRule = FundingRule.HYPERLIQUID,
+        walk_key: str = "",
+        extend: Callable[[int], NDArray[Any]] | None = None,
     ) -> None:
+        """`extend(count)` returns at least so many bars, of which the first are `bars`."""
         self.instrument, self.bars, self.end = instrument, bars, end
+        self._extend = extend
         self.interval_ns = check_path_bars(bars, instrument.instrument_id)
         self.ts_first_ns = int(bars["ts_open_ns"][0])
         self.ts_end_ns = self.ts_first_ns + len(bars) * self.interval_ns
         self._ts_start_ns, self._block_ns = ts_start_ns, block_ns
         self._entropy = [seed, zlib.crc32(instrument.instrument_id.encode())]
+        self._walk_entropy = [seed, zlib.crc32(walk_key.encode()), 1] if walk_key else []
         self._trade_prob, self._level_trades, self._rule = trade_prob, level_trades, funding_rule
         volumes = np.nan_to_num(np.asarray(bars["volume_base"], float))
         self._volume_mean_base = max(float(volumes.mean()), 0.0)
@@ -155,18 +161,23 @@ class PricePath:
 
     def make_stretch(self, bar_index: int) -> Stretch:
         """Return a bar's walk; indices past the last bar follow the path's end."""
+        if self._extend is not None and bar_index >= len(self.bars):
+            self.bars = self._extend(bar_index + 1)
         open_ns = self.ts_first_ns + bar_index * self.interval_ns - self._ts_start_ns
         step_first = -(-open_ns // self._block_ns)
         count = -(-(open_ns + self.interval_ns) // self._block_ns) - step_first
         random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*self._entropy, bar_index])))
         normals, uniforms, thirds = random.standard_normal(count), random.random((4, count)), random.random(3)
+        if self._walk_entropy:
+            random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*self._walk_entropy, bar_index])))
+            normals, thirds = random.standard_normal(count), random.random(3)
         pxs, volume_base, extremes = self._walk(bar_index, normals, thirds)
         lots = self._split_volume(volume_base, uniforms, extremes)
         is_buy = uniforms[2] < 0.5 + 0.25 * np.sign(np.diff(pxs, prepend=pxs[0]))
         if extremes:
             is_buy[extremes[0]], is_buy[extremes[1]] = True, False
         mean_lots = self._volume_mean_base / self.instrument.lot_base / max(1.0, count * self._trade_prob)
-        premium_to, open_interest = self._premium(bar_index), self._bar(bar_index)["open_interest_base"]
+        premium_to = self._premium(bar_index)
         return Stretch(
             bar_index=bar_index,
             step_first=step_first,
@@ -175,10 +186,18 @@ class PricePath:
             draws=uniforms[3].tolist(),
             premium_from_frac=self._premium(bar_index - 1),
             premium_to_frac=premium_to,
-            open_interest_lots=int(open_interest / self.instrument.lot_base) if np.isfinite(open_interest) else 0,
+            open_interest_lots=self._open_interest_lots(bar_index),
             level_lots=max(self._level_lots_min(pxs[0]), round(mean_lots * self._level_trades)),
             is_over=bar_index >= len(self.bars) and self.end is PathEnd.STOP,
         )
+
+    def get_open_interest_lots(self, ts_ns: int) -> int:
+        """Return the open interest of the bar that holds a time, 0 where it is not known."""
+        return self._open_interest_lots((ts_ns - self.ts_first_ns) // self.interval_ns)
+
+    def _open_interest_lots(self, bar_index: int) -> int:
+        open_interest_base = float(self._bar(bar_index)["open_interest_base"])
+        return int(open_interest_base / self.instrument.lot_base) if np.isfinite(open_interest_base) else 0
 
     def _level_lots_min(self, px: float) -> int:
         # Worth at least 2,000 quote: a path without volume has a market too.

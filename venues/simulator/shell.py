@@ -8,16 +8,19 @@ into its own messages, and pushes them into the `Outbox`.
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
 from market.records import NS_PER_S
-from venues.simulator.delivery import DeliveryMachine, DeliverySettings
+from venues.simulator.delivery import Delivery, DeliveryMachine, DeliverySettings
 from venues.simulator.driven_market import Block, DrivenMarket
 from venues.simulator.faults import FaultBoard, MessageFate
 
+ABNORMAL_CLOSE = 1006  # never on the wire: the socket is cut
+CUT_S = 1.0  # for a last close frame to a socket that does not read
 IDLE_S = 0.25  # the longest sleep: switches that end by time are noticed by then
 Send = Callable[[bytes], Awaitable[None]]
 Close = Callable[[int], Awaitable[None]]
@@ -32,6 +35,8 @@ class World:
         self.market, self.board, self.venue = market, board, venue
         self._clock_ns = clock_ns
         self._listeners: list[Callable[[Block], None]] = []
+        self._untold: deque[Block] = deque()
+        self._is_telling = False
 
     def now_ns(self) -> int:
         """Return the true time, which the market runs on."""
@@ -48,7 +53,7 @@ class World:
 
     def advance(self) -> None:
         """Bring the market to the present."""
-        for block in self.market.advance(self.now_ns()):
+        for block in self.market.make_due(self.now_ns()):
             self._tell(block)
 
     def act(self, command: Callable[[int], Block]) -> Block:
@@ -66,23 +71,67 @@ class World:
             await asyncio.sleep(min(max(due_s, 0.001), IDLE_S))
 
     def _tell(self, block: Block) -> None:
-        for listener in self._listeners:
-            listener(block)
+        # What a listener causes in turn waits until everybody has heard of this one.
+        self._untold.append(block)
+        if self._is_telling:
+            return
+        self._is_telling = True
+        try:
+            while self._untold:
+                told = self._untold.popleft()
+                for listener in self._listeners:
+                    listener(told)
+        finally:
+            self._is_telling = False
+
+
+class _Way:
+    # What goes to one socket, at the socket's own speed.
+
+    def __init__(self, send: Send, close: Close) -> None:
+        self.close = close
+        self.queue: asyncio.Queue[bytes | int] = asyncio.Queue()
+        self.writer = asyncio.create_task(self._write(send))
+
+    async def _write(self, send: Send) -> None:
+        while isinstance(item := await self.queue.get(), bytes):
+            with contextlib.suppress(ConnectionError, RuntimeError):  # the other side closed meanwhile
+                await send(item)
+        await self._close(item)
+
+    async def cut(self, code: int) -> None:
+        """Close a socket that does not take what is sent: nicely if it still can, else by force."""
+        self.writer.cancel()
+        for last in (code, ABNORMAL_CLOSE):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._close(last), CUT_S)
+                return
+
+    async def _close(self, code: int) -> None:
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            await self.close(code)
 
 
 class Outbox:
-    """Sends what the delivery machine says is due. Connections are named once and for all."""
+    """Sends what the delivery machine says is due. Connections are named once and for all.
+
+    Each has a queue and a writer of its own, so that a reader who is slow holds up nobody else; one with more than the
+    settings' `queue_max` messages to read is closed with `overflow_code`, as venues do.
+    """
 
     def __init__(self, world: World, settings: DeliverySettings | None = None, seed: int = 0) -> None:
-        self._world = world
-        self._machine = DeliveryMachine(world.board, world.venue, settings, seed)
-        self._ways: dict[str, tuple[Send, Close]] = {}
+        self._world, self._settings = world, settings or DeliverySettings()
+        self._machine = DeliveryMachine(world.board, world.venue, self._settings, seed)
+        self._ways: dict[str, _Way] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
         self._is_pushed = asyncio.Event()
 
     def open(self, connection: str, send: Send, close: Close) -> None:
-        """Begin a connection; `send` and `close` (with a code) write to its socket."""
+        """Begin a connection; `send` and `close` (with a code, 1006: by force) write to its socket."""
         self._machine.open(connection)
-        self._ways[connection] = (send, close)
+        self._ways[connection] = way = _Way(send, close)
+        self._follow(way.writer)
 
     def push(self, connection: str, channel: str, payload: bytes, fate: MessageFate | None = None) -> None:
         """Queue one message of a channel; `fate`: what the board has decided of it already."""
@@ -98,28 +147,52 @@ class Outbox:
 
     def forget(self, connection: str) -> None:
         """The other side has gone."""
-        if self._ways.pop(connection, None) is not None:
+        way = self._ways.pop(connection, None)
+        if way is not None:
             self._machine.forget(connection)
+            way.writer.cancel()
 
     async def run(self) -> None:
-        """Send what is due, in order, until cancelled."""
-        while True:
-            self._is_pushed.clear()
-            for delivery in self._machine.pop(self._world.now_ns()):
-                way = self._ways.get(delivery.connection)
-                if way is None:
-                    continue
-                send, close = way
-                with contextlib.suppress(ConnectionError, RuntimeError):  # the other side closed meanwhile
-                    if delivery.close_code:
-                        self.forget(delivery.connection)
-                        await close(delivery.close_code)
-                    else:
-                        await send(delivery.payload)
-            next_ns = self._machine.ts_next_ns
-            due_s = IDLE_S if next_ns is None else (next_ns - self._world.now_ns()) / NS_PER_S
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_pushed.wait(), min(max(due_s, 0.0005), IDLE_S))
+        """Hand what is due to the writers, in order, until cancelled. Raises what ended a writer before its time."""
+        try:
+            while self._failure is None:
+                self._is_pushed.clear()
+                for delivery in self._machine.pop(self._world.now_ns()):
+                    self._hand_over(delivery)
+                next_ns = self._machine.ts_next_ns
+                due_s = IDLE_S if next_ns is None else (next_ns - self._world.now_ns()) / NS_PER_S
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._is_pushed.wait(), min(max(due_s, 0.0005), IDLE_S))
+            raise self._failure
+        finally:
+            tasks = [*self._tasks]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _hand_over(self, delivery: Delivery) -> None:
+        way = self._ways.get(delivery.connection)
+        if way is None:
+            return
+        if delivery.close_code:  # the writer closes after what it still has, whoever forgets the connection meanwhile
+            del self._ways[delivery.connection]
+            way.queue.put_nowait(delivery.close_code)
+        elif way.queue.qsize() < self._settings.queue_max:
+            way.queue.put_nowait(delivery.payload)
+        else:
+            del self._ways[delivery.connection]
+            self._machine.forget(delivery.connection)
+            self._follow(asyncio.create_task(way.cut(self._settings.overflow_code)))
+
+    def _follow(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+            self._is_pushed.set()
 
 
 def add_control(app: web.Application, board: FaultBoard, clock_ns: Callable[[], int] = time.time_ns) -> None:
