@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready
+OTHERS := .venv-others/.ready
 
 BENCHMARKS := strategies_decide governor ledger lanes backtest_peers sweep
 
@@ -11,7 +12,7 @@ BENCHMARKS := strategies_decide governor ledger lanes backtest_peers sweep
 run: $(READY)
 	$(BIN)/trireme demo
 
-test: check
+test: check $(OTHERS)
 	$(BIN)/pytest tests/simulation tests/venues tests/cluster
 
 check: $(READY)
@@ -33,5 +34,11 @@ $(READY): pyproject.toml uv.lock .venv-uv/bin/uv
 	env -u VIRTUAL_ENV .venv-uv/bin/uv sync --frozen --quiet --compile-bytecode --python $(PYTHON)
 	touch $(READY)
 
+# Clients written by others, whose dependencies exclude ours; without them their tests skip and say so.
+$(OTHERS): tests/venues/others/requirements.txt .venv-uv/bin/uv
+	env -u VIRTUAL_ENV .venv-uv/bin/uv venv --quiet --clear --python $(PYTHON) .venv-others
+	env -u VIRTUAL_ENV .venv-uv/bin/uv pip sync --quiet --compile-bytecode --python .venv-others/bin/python $< \
+		&& touch $@ || echo "no clients of others: $< did not install" >&2
+
 clean:
-	rm -rf .venv .venv-uv .venv-bench runs
+	rm -rf .venv .venv-uv .venv-bench-* .venv-others runs

@@ -1,0 +1,110 @@
+"""ccxt trades on the dYdX simulator through the node's HTTP, and what it reports is what the exchange holds."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.venues.others.dydx_account import FIRST_CLIENT_ID, publish_key
+from tests.venues.others.other_client import Ccxt, CcxtError, needs_others
+from tests.venues.others.serving import SECRETS, Served, make_dydx, serve, wait_for
+from venues.dydx.signing import SigningKey
+from venues.dydx.transactions import LOCALNET
+
+pytestmark = [needs_others, pytest.mark.timeout(240)]
+
+BTC_ID, BTC = "BTC-PERP.DYDX", "BTC/USDC:USDC"
+ADDRESS = SigningKey.from_hex(SECRETS[0]).address
+ACCOUNT_ID = f"{ADDRESS}/0"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with serve(make_dydx()) as running:
+        publish_key(running, SECRETS[0])
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ccxt(served: Served) -> Iterator[Ccxt]:
+    http = served.addresses["http"]
+    urls = {"indexer": http + "/v4", "nodeRpc": http, "nodeRest": http, "ws": served.addresses["ws"]}
+    options = {"privateKey": "0x" + SECRETS[0], "chainName": LOCALNET}
+    with Ccxt("dydx", {"walletAddress": ADDRESS, "urls": {"api": urls}, "options": options}) as one:
+        yield one
+
+
+def find_order(ccxt: Ccxt, client_id: int, status: str) -> Any:
+    """Return an order of the Indexer with this status, or None."""
+    rows = ccxt.call("fetch_orders", BTC)
+    return next((row for row in rows if (row["clientOrderId"], row["status"]) == (str(client_id), status)), None)
+
+
+def test_it_lists_the_markets_and_keeps_the_book(served: Served, ccxt: Ccxt) -> None:
+    markets = ccxt.call("load_markets")
+    assert set(markets) == {BTC, "ETH/USDC:USDC"}
+    assert (markets[BTC]["precision"]["amount"], markets[BTC]["precision"]["price"]) == (0.0001, 1.0)
+    ccxt.call("watch_order_book", BTC)
+    seen: set[int] = set()
+
+    def is_followed() -> bool:
+        book = ccxt.call("kept_book", BTC)
+        assert served.has_had_book(BTC_ID, book), book
+        seen.add(book["nonce"])
+        return len(seen) >= 4
+
+    wait_for(is_followed, "four books")
+    trades = ccxt.call("watch_trades", BTC)
+    known = {(one.px, float(one.qty_lots * Decimal("0.0001"))) for one in served.call(
+        served.market.list_trades, BTC_ID, 1000
+    )}  # fmt: skip
+    assert {(trade["price"], trade["amount"]) for trade in trades} <= known
+    assert ccxt.call("fetch_ohlcv", BTC, "1m")[-1][4] > 0.0
+
+
+def test_it_trades(served: Served, ccxt: Ccxt) -> None:
+    exchange = served.market.exchange
+    ccxt.call("create_order", BTC, "limit", "buy", 0.01, 61_000, {"timeInForce": "IOC", "clientOrderId": 1})
+    ccxt.call("create_order", BTC, "limit", "buy", 0.0029, 50_000, {"clientOrderId": 2})  # the SDK's floats say 0.0028
+    ccxt.call("create_order", BTC, "market", "buy", 0.005, 65_000, {"clientOrderId": 3})
+    stop = {"stopLossPrice": 55_000, "reduceOnly": True, "clientOrderId": 4}
+    ccxt.call("create_order", BTC, "market", "sell", 0.01, 50_000, stop)
+    for client_id, status in ((1, "closed"), (3, "closed"), (2, "open"), (4, "open")):
+        wait_for(lambda row=(client_id, status): find_order(ccxt, *row), f"order {client_id} {status}")
+
+    (position,) = ccxt.call("fetch_positions", [BTC])
+    held = served.call(exchange.position, ACCOUNT_ID, BTC_ID)
+    assert Decimal(str(position["contracts"])) == held.qty_lots * Decimal("0.0001") == Decimal("0.015")
+    assert (position["side"], position["entryPrice"]) == ("long", pytest.approx(held.avg_px, rel=1e-9))
+    fills = served.call(exchange.fills_since, ACCOUNT_ID, 0)
+    told = ccxt.call("indexerGetFills", {"address": ADDRESS, "subaccountNumber": 0})["fills"]
+    assert [(Decimal(row["price"]), Decimal(row["size"])) for row in reversed(told)] == [
+        (Decimal(repr(fill.fill_px)), fill.fill_qty_lots * Decimal("0.0001")) for fill in fills
+    ]
+    assert [Decimal(row["fee"]) for row in reversed(told)] == [Decimal(repr(fill.fee_quote)) for fill in fills]
+    own = served.call(exchange.open_orders, ACCOUNT_ID)
+    assert {(report.qty_lots, report.side) for report in own} == {(29, 1), (10, 1)}  # the stop waits on the chain
+
+    for client_id, flags in ((2, 64), (4, 32), (FIRST_CLIENT_ID, 64)):
+        ccxt.call("cancel_order", "", BTC, {"clientOrderId": client_id, "orderFlags": flags})
+        wait_for(lambda one=client_id: find_order(ccxt, one, "canceled"), f"the end of order {client_id}")
+    assert ccxt.call("fetch_open_orders", BTC) == []
+    assert served.call(exchange.open_orders, ACCOUNT_ID) == []
+    close = {"reduceOnly": True, "clientOrderId": 5}
+    ccxt.call("create_order", BTC, "market", "sell", 0.015, 50_000, close)
+    wait_for(lambda: find_order(ccxt, 5, "closed"), "the position's end")
+    assert ccxt.call("fetch_positions", [BTC]) == []
+    assert served.call(exchange.position, ACCOUNT_ID, BTC_ID).qty_lots == 0
+    balance = ccxt.call("fetch_balance")["free"]["USDC"]
+    assert balance == pytest.approx(served.call(exchange.account_state, ACCOUNT_ID).cash_quote, abs=1e-5)
+    served.call(exchange.check_invariants)
+
+
+def test_refusals_are_the_chains(served: Served, ccxt: Ccxt) -> None:
+    with pytest.raises(CcxtError, match="3006") as refused:
+        ccxt.call("cancel_order", "", BTC, {"clientOrderId": 999, "orderFlags": 64})
+    assert refused.value.kind == "InvalidOrder"
+    with pytest.raises(CcxtError, match="9003"):
+        ccxt.call("create_order", BTC, "limit", "sell", 0.01, 70_000, {"reduceOnly": True, "clientOrderId": 6})
+    served.call(served.market.exchange.check_invariants)

@@ -1,0 +1,123 @@
+"""ccxt trades on the Hyperliquid simulator, and what it reports is what the exchange holds."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from eth_account import Account
+
+from tests.venues.others.other_client import Ccxt, CcxtError, needs_others
+from tests.venues.others.serving import SECRETS, Served, make_hyperliquid, serve, wait_for
+
+pytestmark = [needs_others, pytest.mark.timeout(240)]
+
+BTC_ID, BTC = "BTC-PERP.HYPERLIQUID", "BTC/USDC:USDC"
+ADDRESS = Account.from_key("0x" + SECRETS[0]).address
+ACCOUNT_ID = ADDRESS.lower()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with serve(make_hyperliquid()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ccxt(served: Served) -> Iterator[Ccxt]:
+    http = served.addresses["http"]
+    urls = {"public": http, "private": http, "ws": {"public": served.addresses["ws"]}}
+    with Ccxt("hyperliquid", {"walletAddress": ADDRESS, "privateKey": "0x" + SECRETS[0], "urls": {"api": urls}}) as one:
+        yield one
+
+
+def own_fills(served: Served) -> list[Any]:
+    return list(served.call(served.market.exchange.fills_since, ACCOUNT_ID, 0))
+
+
+def test_it_lists_the_markets_and_keeps_the_book(served: Served, ccxt: Ccxt) -> None:
+    markets = ccxt.call("load_markets")
+    assert {name for name, market in markets.items() if market["swap"]} == {BTC, "ETH/USDC:USDC"}
+    assert markets[BTC]["precision"]["amount"] == 1e-05
+    ccxt.call("watch_order_book", BTC)
+    seen: set[int] = set()
+
+    def is_followed() -> bool:
+        book = ccxt.call("kept_book", BTC)
+        assert served.has_had_book(BTC_ID, book, 20), book
+        seen.add(book["timestamp"])
+        return len(seen) >= 4
+
+    wait_for(is_followed, "four books")
+    trades = ccxt.call("watch_trades", BTC)
+    known = {str(trade.trade_id) for trade in served.call(served.market.list_trades, BTC_ID, 1000)}
+    assert {trade["id"] for trade in trades} <= known
+    assert ccxt.call("fetch_ohlcv", BTC, "1m")[-1][4] > 0.0
+
+
+def test_it_trades(served: Served, ccxt: Ccxt) -> None:
+    exchange = served.market.exchange
+    ccxt.call("follow", "watch_my_trades", BTC)
+    filled = ccxt.call("create_order", BTC, "limit", "buy", 0.0129, 61_000, {"timeInForce": "Ioc"})
+    resting = ccxt.call("create_order", BTC, "limit", "buy", 0.02, 50_000, {"clientOrderId": "0x" + "ab" * 16})
+    ccxt.call("create_order", BTC, "market", "buy", 0.005, 60_000)
+    stop = {"stopLossPrice": 55_000, "reduceOnly": True}
+    assert ccxt.call("create_order", BTC, "market", "sell", 0.01, 60_000, stop)["status"] == "waitingForTrigger"
+    assert filled["filled"] == 0.0129
+    edited = ccxt.call("edit_order", resting["id"], BTC, "limit", "buy", 0.03, 50_500)
+
+    told = ccxt.call("fetch_my_trades", BTC)
+    fills = own_fills(served)
+    assert [(row["id"], row["price"], Decimal(str(row["amount"]))) for row in told] == [
+        (str(fill.trade_id), fill.fill_px, Decimal(fill.fill_qty_lots).scaleb(-5)) for fill in fills
+    ]
+    for row, fill in zip(told, fills, strict=True):
+        assert row["fee"]["cost"] == pytest.approx(fill.fee_quote, abs=1e-6)
+    wait_for(
+        lambda: {row["id"] for row in ccxt.call("followed", "watch_my_trades")} == {r["id"] for r in told}, "fills"
+    )
+    (position,) = ccxt.call("fetch_positions", [BTC])
+    held = served.call(exchange.position, ACCOUNT_ID, BTC_ID)
+    assert Decimal(str(position["contracts"])) == Decimal(held.qty_lots).scaleb(-5) == Decimal("0.0179")
+    assert position["side"] == "long"
+    assert position["entryPrice"] == pytest.approx(held.avg_px, rel=1e-9)
+    orders = ccxt.call("fetch_open_orders", BTC)
+    own = served.call(exchange.open_orders, ACCOUNT_ID)
+    assert len(orders) == len(own) == 2
+    shown = {(order["side"], order["triggerPrice"] or order["price"], order["amount"]) for order in orders}
+    assert shown == {("buy", 50_500.0, 0.03), ("sell", 55_000.0, 0.01)}
+    assert edited["id"] in {order["id"] for order in orders}
+    balance = ccxt.call("fetch_balance")
+    cash = served.call(exchange.account_state, ACCOUNT_ID)
+    assert balance["USDC"]["total"] == pytest.approx(cash.equity_quote, abs=5.0)  # the mark moves between the two
+
+    for order in orders:
+        ccxt.call("cancel_order", order["id"], BTC)
+    assert ccxt.call("fetch_open_orders", BTC) == []
+    assert served.call(exchange.open_orders, ACCOUNT_ID) == []
+    assert ccxt.call("fetch_order", edited["id"], BTC)["status"] == "canceled"
+    assert ccxt.call("set_leverage", 5, BTC)["status"] == "ok"
+    ccxt.call("create_order", BTC, "market", "sell", 0.0179, 60_000, {"reduceOnly": True})
+    assert ccxt.call("fetch_positions", [BTC]) == []
+    assert served.call(exchange.position, ACCOUNT_ID, BTC_ID).qty_lots == 0
+    served.call(exchange.check_invariants)
+
+
+def test_a_group_protects_and_refusals_are_the_venues(served: Served, ccxt: Ccxt) -> None:
+    exchange = served.market.exchange
+    children = {"stopLoss": {"triggerPrice": 57_000, "type": "market"}, "takeProfit": {"triggerPrice": 66_000}}
+    ccxt.call("create_order", BTC, "market", "buy", 0.01, 60_000, children)
+    triggers = sorted(order["triggerPrice"] for order in ccxt.call("fetch_open_orders", BTC))
+    assert triggers == [57_000.0, 66_000.0]
+    assert all(report.is_reduce_only for report in served.call(exchange.open_orders, ACCOUNT_ID))
+    ccxt.call("create_order", BTC, "market", "sell", 0.01, 60_000, {"reduceOnly": True})
+    assert ccxt.call("fetch_open_orders", BTC) == []  # the position gone, its orders went with it
+    with pytest.raises(CcxtError, match="minimum value") as refused:
+        ccxt.call("create_order", BTC, "limit", "buy", 0.0001, 50_000)
+    assert refused.value.kind == "InvalidOrder"
+    with pytest.raises(CcxtError, match="Post only") as refused:
+        ccxt.call("create_order", BTC, "limit", "buy", 0.01, 61_000, {"postOnly": True})
+    with pytest.raises(CcxtError, match="never placed") as refused:
+        ccxt.call("cancel_order", "123", BTC)
+    assert refused.value.kind == "OrderNotFound"
+    served.call(exchange.check_invariants)
