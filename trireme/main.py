@@ -16,6 +16,7 @@ COMMANDS = {
     "backtest": ("trireme.backtest", "backtest", "Replay one configuration over bars."),
     "sweep": ("trireme.sweep", "sweep", "Thousands of configurations on Ray Tune, round after round, judged honestly."),
     "paper": ("trireme.paper", "paper", "Trade on the embedded venue with the live actors."),
+    "venues": ("trireme.venues", "venues", "Simulated venues for anyone's client: prices, accounts, faults on demand."),
     "scars": ("trireme.scars", "scars", "What broke once, run again with its guard off and on."),
     "strategies": ("trireme.strategies", "strategies", "The strategies, their parameters and what they believe."),
 }

@@ -6,7 +6,7 @@ import numpy as np
 
 from venues.simulator.candles import BASE_NS, Candle, merge_candles
 from venues.simulator.funding import FundingSettled
-from venues.simulator.price_path import FloatArray, PricePath
+from venues.simulator.price_path import PricePath, round_to_tick
 
 
 class PathHistory:
@@ -58,7 +58,7 @@ class PathHistory:
     def _walk_bar(self, bar_index: int) -> list[Candle]:
         stretch = self._path.make_stretch(bar_index)
         ts_ns = self._ts_start_ns + (stretch.step_first + np.arange(len(stretch.pxs))) * self._block_ns
-        lots, pxs = np.array(stretch.taker_lots), self._round_to_tick(np.array(stretch.pxs))
+        lots, pxs = np.array(stretch.taker_lots), round_to_tick(np.array(stretch.pxs), self._path.instrument.tick_px)
         traded = np.flatnonzero((lots != 0) & (ts_ns < self._ts_start_ns))
         opens_ns = ts_ns[traded] // self._base_ns * self._base_ns
         cuts = np.flatnonzero(np.diff(opens_ns)) + 1
@@ -80,10 +80,6 @@ class PathHistory:
                 )
             )
         return candles
-
-    def _round_to_tick(self, pxs: FloatArray) -> FloatArray:
-        tick_px = self._path.instrument.tick_px
-        return np.rint(pxs / tick_px) / round(1.0 / tick_px) if tick_px < 1.0 else np.rint(pxs / tick_px) * tick_px
 
 
 def _make_candle(

@@ -81,6 +81,15 @@ def walk_bar(
     return pxs, high_step, low_step
 
 
+def round_to_tick(pxs: FloatArray, tick_px: float) -> FloatArray:
+    """Return prices on the finest grid, as the floats that its decimals have.
+
+    >>> round_to_tick(np.array([100.06, 99.9]), 0.1).tolist()
+    [100.1, 99.9]
+    """
+    return np.rint(pxs / tick_px) / round(1.0 / tick_px) if tick_px < 1.0 else np.rint(pxs / tick_px) * tick_px
+
+
 def make_bars(pxs: Sequence[float], ts_start_ns: int, spacing_ns: int, volume_base: float = 0.0) -> NDArray[Any]:
     """Return bars that walk a raw path of prices: bar i goes from pxs[i] to pxs[i + 1], `volume_base` traded in each.
 
