@@ -84,8 +84,8 @@ class RateWindow:
 class ServerSession:
     """The venue's side of one socket's life. Silent streams live by the same rules: pings go on."""
 
-    def __init__(self, market: Market, ts_open_ns: int) -> None:
-        self._market = market
+    def __init__(self, market: Market, ts_open_ns: int, lifetime_ns: int = LIFETIME_NS) -> None:
+        self._market, self._lifetime_ns = market, lifetime_ns
         self._rules = RULES[market]
         self._controls = RateWindow(self._rules.controls_per_s, NS_PER_S)
         self._ts_open_ns = ts_open_ns
@@ -112,12 +112,12 @@ class ServerSession:
         """Return what is due by now."""
         if self._is_closed:
             return []
-        if ts_now_ns >= self._ts_open_ns + LIFETIME_NS:
+        if ts_now_ns >= self._ts_open_ns + self._lifetime_ns:
             return [self._close(CLOSE_GOING_AWAY, "")]
         if self._unanswered and ts_now_ns >= self._unanswered[0][1]:
             return [self._close(CLOSE_POLICY, "Pong timeout")]
         todo: list[SessionInstruction] = []
-        if not self._is_warned and ts_now_ns >= self._ts_open_ns + LIFETIME_NS - SHUTDOWN_NOTICE_NS:
+        if not self._is_warned and ts_now_ns >= self._ts_open_ns + self._lifetime_ns - SHUTDOWN_NOTICE_NS:
             self._is_warned = True
             todo.append(SendShutdown(ts_now_ns // 1_000_000))
         if ts_now_ns >= self._ts_ping_due_ns:
@@ -131,11 +131,11 @@ class ServerSession:
         """Return when `on_time` has something to do; -1 once closed."""
         if self._is_closed:
             return -1
-        due = [self._ts_open_ns + LIFETIME_NS, self._ts_ping_due_ns]
+        due = [self._ts_open_ns + self._lifetime_ns, self._ts_ping_due_ns]
         if self._unanswered:
             due.append(self._unanswered[0][1])
         if not self._is_warned:
-            due.append(self._ts_open_ns + LIFETIME_NS - SHUTDOWN_NOTICE_NS)
+            due.append(self._ts_open_ns + self._lifetime_ns - SHUTDOWN_NOTICE_NS)
         return min(due)
 
     def _close(self, code: int, reason: str) -> CloseSocket:
@@ -146,9 +146,9 @@ class ServerSession:
 class ClientSession:
     """The client's side: when to replace the connection, and how fast it may send frames."""
 
-    def __init__(self, market: Market, ts_open_ns: int) -> None:
+    def __init__(self, market: Market, ts_open_ns: int, replace_after_ns: int = RECONNECT_AFTER_NS) -> None:
         self._controls = RateWindow(max(1, RULES[market].controls_per_s - 1), NS_PER_S)  # pongs count too
-        self._ts_replace_ns = ts_open_ns + RECONNECT_AFTER_NS
+        self._ts_replace_ns = ts_open_ns + replace_after_ns
 
     def note_shutdown(self, ts_now_ns: int) -> None:
         """The venue announced the end: replace the connection now."""

@@ -38,6 +38,7 @@ from venues.binance.rest import UNKNOWN_ERROR, RestRefusal, encode_reply, parse_
 from venues.binance.session import (
     CONNECTIONS_MAX,
     CONNECTIONS_WINDOW_NS,
+    LIFETIME_NS,
     CloseSocket,
     RateWindow,
     SendPing,
@@ -128,10 +129,11 @@ class BinanceSimulator:
         delivery: DeliverySettings | None = None,
         strikes_max: int = 20,
         instruments: Sequence[Instrument] = (),
+        lifetime_ns: int = LIFETIME_NS,
     ) -> None:
         """`accounts` are ignored: nobody trades here. `strikes_max`: requests after a 429 before the ban.
 
-        `instruments`: those of the market that are not listed in `market.instruments`.
+        `instruments`: those of the market that are not listed in `market.instruments`. `lifetime_ns`: of a socket.
         Raises ValueError for an instrument of the market that is neither.
         """
         self._instruments = [find_instrument(name, instruments) for name in market.exchange.telling]
@@ -140,7 +142,7 @@ class BinanceSimulator:
         self.hubs: dict[Market, StreamHub] = {}
         self.limiters = {kind: VenueLimiter(kind, None, strikes_max) for kind in Market}
         self._caps: dict[tuple[Market, int], VenueLimiter] = {}
-        self._strikes_max = strikes_max
+        self._strikes_max, self._lifetime_ns = strikes_max, lifetime_ns
         self._desks: dict[Market, RestDesk] = {}
         self._outbox = Outbox(self.world, delivery)
         self._sockets: dict[str, _Socket] = {}
@@ -250,9 +252,8 @@ class BinanceSimulator:
             return web.Response(status=target.status, text=target.detail)
         self._count += 1
         subscriptions = SocketSubscriptions(kind, target)
-        socket = _Socket(
-            f"{kind.value}-{self._count}", kind, subscriptions, ServerSession(kind, now_ns), request.transport
-        )
+        session = ServerSession(kind, now_ns, self._lifetime_ns)
+        socket = _Socket(f"{kind.value}-{self._count}", kind, subscriptions, session, request.transport)
         await socket.wire.prepare(request)
         self._outbox.open(socket.name, socket.send, socket.close)
         self._sockets[socket.name] = socket
