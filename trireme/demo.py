@@ -17,6 +17,7 @@ from sweeps.replay import replay
 from sweeps.search.space import Axis, SearchSpace
 from sweeps.spec import DataSource, RoundSpec, SweepSpec
 from sweeps.store import SweepStore
+from trireme.house import PaperHouse
 from trireme.live_view import show_live
 from trireme.paper import (
     PaperOutcome,
@@ -117,14 +118,13 @@ def demo(
     settings = read_settings(config)
     source = make_source(settings, catalog, instruments, bars, seed)
     market = source.load()
-    plan = make_plan(settings, (StrategySettings(strategy),), market)
+    plan = make_plan(settings, (StrategySettings(strategy),), market.instruments, market.interval_ns)
     directory = make_run_directory(out, "demo")
     click.echo(f"1/3 starting Ray, then a paper session: {strategy} on {', '.join(market.instrument_ids)}", err=True)
     with start_session(settings, include_dashboard=False) as session:
         with show_live() as view:
-            outcome = run_paper(
-                session, plan, market, source, directory, 0.0, view.update, settings.herald, settings.supervisor
-            )
+            house = PaperHouse(session, plan, source, directory, 0.0, settings.herald, settings.supervisor)
+            outcome = run_paper(house, directory, market.sha256, lambda: market, view.update)
         if not outcome.is_complete:
             show_outcome(outcome)
             return EXIT_PARTLY

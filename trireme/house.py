@@ -1,4 +1,4 @@
-"""The composition root of a paper account: which actors there are, who talks to whom, and how they start and stop."""
+"""The composition root of an account: which actors there are, who talks to whom, and how they start and stop."""
 
 import contextlib
 import math
@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.connections import VenueConnection
 from actors.executor.shell import ExecutorShell
+from actors.executor.venue_shell import VenueExecutorShell
 from actors.governor.shell import GovernorShell
 from actors.herald.lanes import HeraldLaneShell
 from actors.journal import JournalError
 from actors.ledger.lanes import LedgerLaneShell
 from actors.market_feed.shell import MarketFeedShell
 from actors.market_feed.source import MarketSource
+from actors.market_feed.venue_shell import VenueFeedShell
+from actors.market_feed.venue_source import VenueSource
 from actors.plan import Plan
 from actors.shell import ShellSettings
 from actors.strategist.shell import StrategistShell
@@ -25,10 +29,11 @@ from actors.supervisor.machine import Phase
 from cluster.handles import ActorLostError, ActorStartError, CallTimeoutError, call
 from cluster.session import Session
 from cluster.spawn import get_actor, kill
+from market.events import BarsClosed
 from market.records import NS_PER_S
 from trireme.settings import HeraldSettings, SupervisorSettings
 
-FEED, GOVERNOR, EXECUTOR, LEDGER = "market_feed", "governor", "executor", "ledger"
+FEED, GOVERNOR, LEDGER = "market_feed", "governor", "ledger"
 HERALD, SUPERVISOR = "herald", "supervisor"
 CALL_S = 60.0
 POLL_S = 0.25
@@ -44,7 +49,7 @@ class Status:
 
     feed: dict[str, Any]
     governor: dict[str, Any]
-    executor: dict[str, Any]
+    executors: tuple[dict[str, Any], ...]
     strategists: tuple[dict[str, Any], ...]
     ledger: dict[str, Any]
     herald: dict[str, Any]
@@ -54,7 +59,7 @@ class Status:
     @property
     def failures(self) -> list[str]:
         """Every actor that has stopped for a reason, in its own words, and who failed too often."""
-        parts = (self.feed, self.governor, self.executor, *self.strategists, self.ledger)
+        parts = (self.feed, self.governor, *self.executors, *self.strategists, self.ledger)
         said = [f"{part['name']}: {part['failure']}" for part in parts if part["failure"]]
         phases = self.supervisor["phases"].items()
         return said + [f"{name}: failed too often" for name, phase in phases if phase == Phase.QUARANTINED]
@@ -66,7 +71,10 @@ class Status:
 
 
 class PaperHouse:
-    """One paper account on Ray: spawned by `start`, driven by the feed, watched by its supervisor, ended by `stop`.
+    """One account on Ray: spawned by `start`, driven by the feed, watched by its supervisor, ended by `stop`.
+
+    With a `MarketSource` it trades at the embedded venue over bars, `speed` market seconds per second. With a
+    `VenueSource` it trades in real time, where `connections` lead, one for each account of the plan.
 
     The actors of `start` belong to this process and end with it, as the embedded Ray does; detached they would
     outlive nothing but a driver of a cluster. What the supervisor spawns in place of an actor that Ray gave up is
@@ -77,13 +85,16 @@ class PaperHouse:
         self,
         session: Session,
         plan: Plan,
-        source: MarketSource,
+        source: MarketSource | VenueSource,
         directory: Path,
-        speed: float,
+        speed: float = 0.0,
         herald: HeraldSettings | None = None,
         supervisor: SupervisorSettings | None = None,
+        connections: tuple[VenueConnection, ...] = (),
     ) -> None:
+        assert len(connections) == len(plan.accounts)
         self.plan = plan
+        self._connections = connections
         self.run = 0
         self._source = source
         self._speed = speed
@@ -100,12 +111,13 @@ class PaperHouse:
     @property
     def names(self) -> tuple[str, ...]:
         """All actors of the order path, in the order in which they start."""
-        return (EXECUTOR, GOVERNOR, *self.strategists, FEED)
+        return (*self.plan.executors, GOVERNOR, *self.strategists, FEED)
 
     def start(self, name: str, about: str) -> None:
         """Spawn all actors, connect their lanes, let the feed run, and have the supervisor watch them.
 
-        Raises ValueError when a channel of the herald lacks a setting or a secret.
+        Raises ValueError when a channel of the herald lacks a setting or a secret, or a venue account is not fit for
+        trading (venues.port.PreflightError).
         """
         self._sockets.mkdir(mode=0o700, exist_ok=True)
         ledger = self._make_ledger()
@@ -125,7 +137,13 @@ class PaperHouse:
         self._endpoints |= self._call(SUPERVISOR, "open")
         for spec in specs:
             self._call(spec.name, "connect", self._endpoints)
+        with ThreadPoolExecutor(SPAWNED_AT_ONCE) as threads:
+            list(threads.map(lambda name: self._call(name, "run"), self._list_runners()))
         self._call(FEED, "run")
+
+    def _list_runners(self) -> tuple[str, ...]:
+        # Those but the feed that have to be told to run: executors of venues.
+        return self.plan.executors if self.plan.accounts else ()
 
     def recover(self, name: str) -> None:
         """Bring an actor back that Ray has restarted: it replays its journal and takes up its lanes.
@@ -134,7 +152,7 @@ class PaperHouse:
         """
         self._endpoints |= self._call(name, "open")
         self._call(name, "connect", self._endpoints)
-        if name == FEED:
+        if name in (*self._list_runners(), FEED):
             self._call(name, "run")
 
     def get_status(self) -> Status:
@@ -144,7 +162,7 @@ class PaperHouse:
         return Status(
             said[FEED],
             said[GOVERNOR],
-            said[EXECUTOR],
+            tuple(said[executor] for executor in self.plan.executors),
             tuple(said[strategist] for strategist in self.strategists),
             said[LEDGER],
             said[HERALD],
@@ -193,6 +211,11 @@ class PaperHouse:
         """Call a query of the ledger; while it is being brought back, wait for it."""
         return self._call_patiently(LEDGER, method, *args)
 
+    def list_bars(self) -> list[BarsClosed]:
+        """Return the closes that a session at venues was decided on, oldest first."""
+        closes: list[BarsClosed] = self._call_patiently(FEED, "list_bars")
+        return closes
+
     def acknowledge(self, key: str, by: str) -> None:
         """Tell the herald that a person knows of a matter ("*": of all)."""
         self._call(HERALD, "acknowledge", key, by)
@@ -221,18 +244,29 @@ class PaperHouse:
 
     def _make_order_path(self) -> list[ActorSpec]:
         plan = (self.plan,)
-        subscribers = (EXECUTOR, *self.strategists, GOVERNOR)
-        listeners = (GOVERNOR, *self.strategists)
-        governor_hears = (FEED, EXECUTOR, *self.strategists)
+        executors = self.plan.executors
+        subscribers = (*executors, *self.strategists, GOVERNOR)
+        governor_hears = (FEED, *executors, *self.strategists)
         specs = [
-            self._make_shell(ExecutorShell, EXECUTOR, listeners, (FEED, GOVERNOR), plan),
-            self._make_shell(GovernorShell, GOVERNOR, (EXECUTOR, FEED), governor_hears, plan),
+            *(self._make_executor(account) for account in range(len(executors))),
+            self._make_shell(GovernorShell, GOVERNOR, (*executors, FEED), governor_hears, plan),
         ]
         for index, strategist in enumerate(self.strategists):
-            hears = (FEED, EXECUTOR)
+            hears = (FEED, *executors)
             specs.append(self._make_shell(StrategistShell, strategist, (GOVERNOR,), hears, (*plan, index)))
-        feed = (self._source, subscribers, self._speed)
-        return [*specs, self._make_shell(MarketFeedShell, FEED, subscribers, (GOVERNOR,), feed, has_run=True)]
+        shell: type = MarketFeedShell
+        feed: tuple[Any, ...] = (self._source, subscribers, self._speed)
+        if isinstance(self._source, VenueSource):
+            shell, feed = VenueFeedShell, (self._source, subscribers)
+        return [*specs, self._make_shell(shell, FEED, subscribers, (GOVERNOR,), feed, has_run=True)]
+
+    def _make_executor(self, account: int) -> ActorSpec:
+        name = self.plan.executors[account]
+        listeners, hears = (GOVERNOR, *self.strategists), (FEED, GOVERNOR)
+        if not self._connections:
+            return self._make_shell(ExecutorShell, name, listeners, hears, (self.plan,))
+        args = (self.plan, account, self._connections[account], time.time_ns())
+        return self._make_shell(VenueExecutorShell, name, listeners, hears, args, has_run=True)
 
     def _make_shell(
         self,
@@ -241,6 +275,7 @@ class PaperHouse:
         sends_to: tuple[str, ...],
         hears_from: tuple[str, ...],
         args: tuple[Any, ...],
+        *,
         has_run: bool = False,
     ) -> ActorSpec:
         sends_to = (*sends_to, LEDGER, HERALD)

@@ -104,7 +104,8 @@ def render(status: Status) -> Group:
     orders = Table(title="orders", title_justify="left")
     for name in ("order", "part", "lots left", "price", "state"):
         orders.add_column(name)
-    for order in status.executor["orders"][:12]:
+    open_orders = [order for executor in status.executors for order in executor["orders"]]
+    for order in open_orders[:12]:
         state = "unknown" if order["is_unknown"] else "open"
         orders.add_row(
             order["client_order_id"][:12], order["part"], f"{order['qty_leaves_lots']:,}", _px(order["px"]), state

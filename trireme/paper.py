@@ -1,18 +1,21 @@
-"""`trireme paper`: the live actors on the embedded venue."""
+"""`trireme paper`: the live actors without money, on the embedded venue over bars or at venues in real time."""
 
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from actors.connections import TRADING_VENUES
 from actors.market_feed.source import MarketSource
 from actors.plan import Plan, StrategyPlan
 from cluster.session import Session, start_local
 from market.catalog import MarketData
+from market.instruments import Instrument
 from market.storage import list_instruments
 from risk.limits import check_limits_for_orders
 from strategies.catalog import parse_params
@@ -24,11 +27,19 @@ from sweeps.report import write_report
 from trireme.house import PaperHouse, Status
 from trireme.interrupts import interruptible
 from trireme.live_view import show_live
+from trireme.paper_venues import (
+    HISTORY_BARS,
+    INTERVAL_DEFAULT,
+    choose_session,
+    make_venue_source,
+    reach_venues,
+    read_bars,
+)
 from trireme.periods import format_ts_ms, parse_ts_ms
 from trireme.promoted import check_fit, check_promoted, choose_strategies, make_promoted_plan
 from trireme.reporting import make_details
 from trireme.session_result import read_session
-from trireme.settings import HeraldSettings, Settings, StrategySettings, SupervisorSettings, read_settings
+from trireme.settings import Settings, StrategySettings, read_settings
 
 
 @dataclass(frozen=True)
@@ -48,26 +59,29 @@ class PaperOutcome:
 def make_plan(
     settings: Settings,
     strategies: tuple[StrategySettings, ...],
-    market: MarketData,
+    instruments: tuple[Instrument, ...],
+    interval_ns: int,
     promotions: Mapping[str, Promotion] | None = None,
+    data_ids: tuple[str, ...] = (),
 ) -> Plan:
     """Return the plan of an account; a strategy that `promotions` has by name runs as its record says.
+
+    `data_ids`: the instruments whose bars decide, which a record must be of; none: those that are traded.
 
     Raises ValueError on unknown parameters, or limits unfit for sending orders; PromotionRefusedError where a record
     does not fit.
     """
     check_limits_for_orders(settings.limits)
     promotions = promotions or {}
-    check_fit(promotions.values(), settings, market)
+    names = data_ids or tuple(instrument.instrument_id for instrument in instruments)
+    check_fit(promotions.values(), settings, names, interval_ns)
     plans = tuple(
         make_promoted_plan(promotions[part.name])
         if part.name in promotions
         else StrategyPlan(part.name, parse_params(part.name, {key: str(value) for key, value in part.params.items()}))
         for part in strategies
     )
-    return Plan(
-        market.instruments, plans, settings.limits, settings.costs, settings.equity_start_quote, market.interval_ns
-    )
+    return Plan(instruments, plans, settings.limits, settings.costs, settings.equity_start_quote, interval_ns)
 
 
 def start_session(settings: Settings, include_dashboard: bool) -> Session:
@@ -85,25 +99,22 @@ def start_session(settings: Settings, include_dashboard: bool) -> Session:
 
 
 def run_paper(
-    session: Session,
-    plan: Plan,
-    market: MarketData,
-    source: MarketSource,
+    house: PaperHouse,
     directory: Path,
-    speed: float,
+    data: str,
+    get_market: Callable[[], MarketData],
     on_status: Callable[[Status], None],
-    herald: HeraldSettings | None = None,
-    supervisor: SupervisorSettings | None = None,
 ) -> PaperOutcome:
     """Run one session to its end or until interrupted, then report it from its ledger.
 
-    Everything lands in `directory`: `ledger/` with journal and history, `tear_sheet.html`.
+    Everything lands in `directory`: `ledger/` with journal and history, `tear_sheet.html`. `data` says in a word what
+    it runs on; `get_market` returns its bars once it is over.
     """
     started_s = time.monotonic()
-    house = PaperHouse(session, plan, source, directory, speed, herald, supervisor)
+    plan = house.plan
     is_complete = False
     try:
-        house.start(directory.name, "; ".join((f"data {market.sha256}", *describe_promotions(plan))))
+        house.start(directory.name, "; ".join((f"data {data}", *describe_promotions(plan))))
         try:
             with interruptible():
                 house.wait_done(on_status=on_status)
@@ -112,6 +123,7 @@ def run_paper(
             pass
         status = house.get_status()
         house.settle()
+        market = get_market()
         result = read_session(lambda sql, args: house.ask_ledger("query", sql, args), house.run, plan, market)
         summary = house.ask_ledger("summarize")
     finally:
@@ -188,11 +200,20 @@ def _choose_instruments(settings: Settings, catalog: Path) -> tuple[str, ...]:
 @click.option("--catalog", type=click.Path(path_type=Path), help="Real bars from there instead of a generated market.")
 @click.option("--from", "ts_from", help="With --catalog: first bar's opening, UTC.")
 @click.option("--to", "ts_to", help="With --catalog: end, exclusive.")
-@click.option("--bars", type=click.IntRange(1), help="How many bars to generate, or the last so many of the catalog.")
+@click.option(
+    "--bars",
+    type=click.IntRange(1),
+    help="How many bars to generate, or the last so many of the catalog; with --venue: how many to trade.",
+)
 @click.option("--seed", type=click.IntRange(0), help="Of the generated market.")
 @click.option(
     "--speed", type=click.FloatRange(0.0), default=0.0, help="Market seconds per second; 0: as fast as can be."
 )
+@click.option(
+    "--venue", "venues", multiple=True, type=click.Choice(TRADING_VENUES), help="Trade there, in real time; repeatable."
+)
+@click.option("--interval", help=f"With --venue: of the bars that are decided on; default {INTERVAL_DEFAULT}.")
+@click.option("--history", type=click.IntRange(0), help=f"With --venue: bars observed first; default {HISTORY_BARS}.")
 @click.option("--out", type=click.Path(path_type=Path), help="Directory of the run; default runs/paper-NNNN.")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file; default ./trireme.yaml if there.")
 @click.option("--dashboard", is_flag=True, help="Start the Ray dashboard and print its address.")
@@ -208,12 +229,18 @@ def paper(
     bars: int | None,
     seed: int | None,
     speed: float,
+    venues: tuple[str, ...],
+    interval: str | None,
+    history: int | None,
     out: Path | None,
     config: Path | None,
     dashboard: bool,
     as_json: bool,
 ) -> int:
-    """Trade on the embedded venue with the live actors: the same machines, journal and risk as with real money.
+    """Trade without money, with the live actors: the same machines, journal and risk as with it.
+
+    Without --venue: on the embedded venue over bars, as fast as can be. With it: in real time, on Binance's data, at
+    the venues' simulators (started for the session), or where `venues` in the settings says; --bars ends it, or Ctrl-C.
 
     A strategy runs by a promotion record (`trireme sweep promote`), given here or in the settings: with the parameters
     that were tested, under the limits and on the instruments they were tested with. Exit code 3 where there is none, or
@@ -224,13 +251,22 @@ def paper(
     from trireme.main import EXIT_PARTLY, EXIT_REFUSED
 
     settings = read_settings(config)
-    source = make_source(settings, catalog, instruments, bars, seed, ts_from, ts_to)
+    if venues:
+        _refuse_options("with --venue", catalog=catalog, ts_from=ts_from, ts_to=ts_to, speed=speed)
+        traded = choose_session(settings, venues, instruments, interval or INTERVAL_DEFAULT)
+    else:
+        _refuse_options("without --venue", interval=interval, history=history)
+        source = make_source(settings, catalog, instruments, bars, seed, ts_from, ts_to)
     try:
         strategies, promotions = choose_strategies(settings, names, records)
         if not unpromoted:
             check_promoted(strategies, promotions)
-        market = source.load()
-        plan = make_plan(settings, strategies, market, promotions)
+        if venues:
+            parts = (traded.instruments, traded.interval_ns, promotions, traded.data_ids)
+            plan = traded.place(make_plan(settings, strategies, *parts))
+        else:
+            market = source.load()
+            plan = make_plan(settings, strategies, market.instruments, market.interval_ns, promotions)
     except PromotionRefusedError as error:
         for reason in error.reasons:
             click.echo(f"refused: {reason}", err=True)
@@ -238,17 +274,34 @@ def paper(
     directory = make_run_directory(out, "paper")
     for line in (*describe_promotions(plan), "starting Ray"):
         click.echo(line, err=True)
-    with start_session(settings, dashboard) as session, show_live() as view:
+    with ExitStack() as stack:
+        if venues:
+            seed = settings.market.seed if seed is None else seed
+            data, accounts = stack.enter_context(reach_venues(traded, settings, directory, seed))
+        session = stack.enter_context(start_session(settings, dashboard))
+        view = stack.enter_context(show_live())
         if session.dashboard_url:
             click.echo(f"dashboard: {session.dashboard_url}  token: {session.auth_token}", err=True)
-        outcome = run_paper(
-            session, plan, market, source, directory, speed, view.update, settings.herald, settings.supervisor
-        )
+        watchers = (settings.herald, settings.supervisor)
+        if venues:
+            live = make_venue_source(traded, data, bars, HISTORY_BARS if history is None else history)
+            house = PaperHouse(session, plan, live, directory, 0.0, *watchers, accounts)
+            about = f"of {data.venue}, live, {interval or INTERVAL_DEFAULT}"
+            outcome = run_paper(house, directory, about, lambda: read_bars(house), view.update)
+        else:
+            house = PaperHouse(session, plan, source, directory, speed, *watchers)
+            outcome = run_paper(house, directory, market.sha256, lambda: market, view.update)
     if as_json:
         click.echo(json.dumps(describe_outcome(outcome), allow_nan=False))
     else:
         show_outcome(outcome)
     return 0 if outcome.is_complete else EXIT_PARTLY
+
+
+def _refuse_options(when: str, **options: Any) -> None:
+    given = [f"--{name.removeprefix('ts_')}" for name, value in options.items() if value]
+    if given:
+        raise ValueError(f"{', '.join(given)} {when} has no meaning: drop it")
 
 
 def describe_outcome(outcome: PaperOutcome) -> dict[str, Any]:

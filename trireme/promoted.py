@@ -1,10 +1,9 @@
 """Which strategies an account runs, and by which promotion records; `paper` asks here, and `live` will."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from actors.plan import StrategyPlan
-from market.catalog import MarketData
 from market.kernel_cache import hash_kernel_sources
 from sweeps.promotion.fit import find_misfits
 from sweeps.promotion.keys import TRUSTED_NAME, find_key_path, read_trusted_keys
@@ -52,8 +51,10 @@ def check_promoted(strategies: Iterable[StrategySettings], promotions: Mapping[s
         raise PromotionRefusedError(*reasons)
 
 
-def check_fit(promotions: Iterable[Promotion], settings: Settings, market: MarketData) -> None:
-    """Raise PromotionRefusedError with every reason why a record does not allow this account over this market."""
+def check_fit(
+    promotions: Iterable[Promotion], settings: Settings, instrument_ids: Sequence[str], interval_ns: int
+) -> None:
+    """Raise PromotionRefusedError with every reason why a record does not allow this account on these bars."""
     code_version = hash_kernel_sources()
     reasons = [
         misfit
@@ -63,8 +64,8 @@ def check_fit(promotions: Iterable[Promotion], settings: Settings, market: Marke
             code_version=code_version,
             costs=settings.costs,
             limits=settings.limits,
-            interval_ns=market.interval_ns,
-            instrument_ids=market.instrument_ids,
+            interval_ns=interval_ns,
+            instrument_ids=tuple(instrument_ids),
         )
     ]
     if reasons:

@@ -13,6 +13,7 @@ from cluster.config import ClusterConfig, Section, load_section, read_yaml, sett
 from market.fills import Costs
 from market.records import NS_PER_S
 from risk.limits import LIMITS_DEFAULT, Limits, parse_limits
+from trireme.venue_settings import VenuesSettings
 
 DEFAULT_PATH = Path("trireme.yaml")
 
@@ -107,6 +108,7 @@ class _File:
     costs: CostSettings = dataclasses.field(default_factory=CostSettings)
     market: MarketSettings = dataclasses.field(default_factory=MarketSettings)
     supervisor: SupervisorSettings = dataclasses.field(default_factory=SupervisorSettings)
+    venues: VenuesSettings = dataclasses.field(default_factory=VenuesSettings)
     cluster: ClusterConfig = dataclasses.field(default_factory=ClusterConfig)
 
 
@@ -123,6 +125,7 @@ class Settings:
     limits: Limits
     herald: HeraldSettings = dataclasses.field(default_factory=HeraldSettings)
     supervisor: SupervisorSettings = dataclasses.field(default_factory=SupervisorSettings)
+    venues: VenuesSettings = dataclasses.field(default_factory=VenuesSettings)
 
 
 def read_settings(path: Path | None = None) -> Settings:
@@ -151,6 +154,7 @@ def read_settings(path: Path | None = None) -> Settings:
         limits,
         herald,
         loaded.supervisor,
+        loaded.venues,
     )
 
 

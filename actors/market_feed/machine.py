@@ -80,5 +80,6 @@ class MarketFeedMachine:
         if event.ts_close_ns > self._ts_confirmed_ns:  # else it is published again after a restart: nobody will answer
             self._unconfirmed.append(event.ts_close_ns)
         bars = tuple(bar._replace(quality=compute_quality(bar) | flag) for bar in event.bars)
-        instructions.append(Send(self._subscribers, BarsClosed(event.ts_close_ns, bars)))
+        closed = BarsClosed(event.ts_close_ns, bars, is_history=event.is_history)
+        instructions.append(Send(self._subscribers, closed))
         return instructions

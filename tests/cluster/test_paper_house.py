@@ -25,7 +25,7 @@ from market.reasons import Reason
 from risk.limits import LIMITS_DEFAULT, switch
 from strategies.catalog import parse_params
 from tests.parity.trace import Case, Outcome, find_difference, make_trace, merge_records, run_replay_side
-from trireme.house import EXECUTOR, FEED, GOVERNOR, LEDGER, PaperHouse
+from trireme.house import FEED, GOVERNOR, LEDGER, PaperHouse
 from trireme.settings import SupervisorSettings
 
 pytestmark = pytest.mark.ray
@@ -74,7 +74,7 @@ def read_notes(house: PaperHouse, name: str) -> list[Message]:
 def read_outcome(house: PaperHouse) -> Outcome:
     """Return what the ledger tells of the account, and what money the governor counts."""
     house.settle()
-    records = merge_records(read_notes(house, EXECUTOR), read_notes(house, GOVERNOR), house.plan.interval_ns)
+    records = merge_records(read_notes(house, "executor"), read_notes(house, GOVERNOR), house.plan.interval_ns)
     governor = house.get_status().governor
     denials = np.zeros(max(Reason) + 1, np.int64)
     for name, count in governor["denials"].items():
@@ -86,7 +86,7 @@ def read_outcome(house: PaperHouse) -> Outcome:
 
 def check_orders(house: PaperHouse) -> None:
     """No order was sent twice: each id was noted once, and every fill belongs to one."""
-    ids = [note.client_order_id for note in read_notes(house, EXECUTOR) if isinstance(note, OrderRequest)]
+    ids = [note.client_order_id for note in read_notes(house, "executor") if isinstance(note, OrderRequest)]
     assert len(ids) == len(set(ids)) > 10
     fills = house.ask_ledger("query", "SELECT trade_id, client_order_id FROM fills WHERE run = ?", (house.run,))
     assert len(fills) > 10
@@ -115,7 +115,7 @@ def test_an_unpaced_session_comes_to_the_bits_of_the_replay(house: PaperHouse, p
     assert not difference, difference
     check_orders(house)
     status = house.get_status()
-    assert status.executor["venue_equity_quote"] == status.governor["equity_quote"]
+    assert status.executors[0]["venue_equity_quote"] == status.governor["equity_quote"]
     for name in (*house.names, LEDGER):
         handle = get_actor(name)
         assert handle._ray_max_task_retries == 0  # a retry of Ray must never send an order twice
@@ -126,7 +126,7 @@ def test_an_unpaced_session_comes_to_the_bits_of_the_replay(house: PaperHouse, p
 
 def test_order_path_actors_are_killed_again_and_again_at_full_speed(house: PaperHouse, plan: Plan) -> None:
     [strategist] = house.strategists
-    for bars, name in ((20, strategist), (70, EXECUTOR), (120, GOVERNOR), (170, FEED)):
+    for bars, name in ((20, strategist), (70, "executor"), (120, GOVERNOR), (170, FEED)):
         wait_bars(house, bars)
         kill_process(name)
     house.wait_done(60.0)

@@ -188,7 +188,8 @@ def test_the_prior_reaches_the_governor(place: Workplace) -> None:
     params = {key: float(value) for key, value in PARAMS.items()}
     entries = {}
     for kind, records in (("promoted", promotions), ("unpromoted", {})):
-        plan = make_plan(settings, (StrategySettings("momentum_sar", params),), market, records)
+        strategies = (StrategySettings("momentum_sar", params),)
+        plan = make_plan(settings, strategies, market.instruments, market.interval_ns, records)
         house = InProcessHouse(plan)
         house.run(iterate_closes(market))
         decided = [record for record in house.records if isinstance(record, SlotDecided) and record.entry_lots]
