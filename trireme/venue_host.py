@@ -1,6 +1,6 @@
 """Three simulated venues over one market: built here for `trireme venues serve`, or started as a process for others.
 
-    with HostedVenues(("binance", "hyperliquid"), seed=7, bar_interval="5s") as venues:
+    with HostedVenues(VenueHostSettings(seed=7, bar_interval_ns=5 * NS_PER_S)) as venues:
         venues["hyperliquid"].endpoints, venues["hyperliquid"].accounts
 
 `VenueHost` runs the simulators on the loop that starts it; `HostedVenues` runs `trireme venues serve` and ends it.
@@ -15,7 +15,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,10 @@ from market.catalog import INTERVAL_NS_DEFAULT, load_market
 from market.fills import Costs
 from market.instruments import LISTED, Instrument
 from market.records import NS_PER_MS, NS_PER_S
-from market.series import parse_interval
 from market.storage import list_instruments
 from venues.port import Endpoints
 from venues.simulator.accounts import SimulatedAccount
-from venues.simulator.driven_market import DrivenMarket, MarketSettings
+from venues.simulator.driven_market import NOT_MODELLED, DrivenMarket, MarketSettings
 from venues.simulator.faults import FaultBoard
 from venues.simulator.funding import FundingRule, MarkRule
 from venues.simulator.shared_path import Bars, SharedPath
@@ -38,7 +37,7 @@ BASES = ("BTC", "ETH", "SOL")
 BLOCK_NS = 100 * NS_PER_MS  # of every venue, so that all walk alike
 LEAD_NS = 10 * NS_PER_S  # how long the markets have been open when they are first asked
 STOP_S = 1.5
-_PORTS = {"binance": 0, "hyperliquid": 2, "dydx": 3}  # after the port base; binance and dydx have two each
+_PORTS = {"binance": (0, 1), "hyperliquid": (2,), "dydx": (3, 4)}  # after the port base
 _MARKETS: dict[str, tuple[Costs, dict[str, Any]]] = {
     "binance": (Costs(5.0, 2.0, 0.0), {"mark_every_ns": NS_PER_S}),
     "hyperliquid": (Costs(4.5, 1.5, 0.0), {"is_child_armed_by_part": False}),
@@ -157,15 +156,16 @@ class VenueHost:
             accounts = wallets.make_accounts(settings.seed, settings.accounts, settings.deposit_quote)
         self.accounts[venue] = accounts
         self.simulators[venue] = getattr(module, _CLASSES[venue])(market, FaultBoard(settings.seed), accounts, clock_ns)
-        self.not_modelled[venue] = tuple(getattr(module, "NOT_MODELLED", ()))
+        self.not_modelled[venue] = (*module.NOT_MODELLED, *NOT_MODELLED)
 
     async def start(self) -> dict[str, dict[str, Any]]:
         """Serve all; return what `--json` prints. Raises OSError for a port in use, and leaves nothing open then."""
         described: dict[str, dict[str, Any]] = {}
         try:
             for venue, simulator in self.simulators.items():
-                port = self.settings.port_base and self.settings.port_base + _PORTS[venue]
-                described[venue] = self._describe(venue, await simulator.start("127.0.0.1", port))
+                first = self.settings.port_base
+                ports = (first + number if first else 0 for number in _PORTS[venue])
+                described[venue] = self._describe(venue, await simulator.start("127.0.0.1", *ports))
         except BaseException:
             await self.stop()
             raise
@@ -225,26 +225,9 @@ class HostedVenuesError(RuntimeError):
 class HostedVenues:
     """`python -m trireme venues serve` as a process of ours: started on entry, ended on exit, gone if we die."""
 
-    def __init__(
-        self,
-        venues: Sequence[str] = VENUES,
-        *,
-        seed: int = 7,
-        bar_interval: str = "15m",
-        accounts: int = 3,
-        deposit_quote: float = 100_000.0,
-        port_base: int = 0,
-        catalog: Path | None = None,
-        faults: Path | None = None,
-        start_s: float = 120.0,
-    ) -> None:
-        """Prepare, as the options of the command say; `start_s`: how long the start may take.
-
-        Raises ValueError for settings that the command would refuse.
-        """
-        self.settings = VenueHostSettings(
-            tuple(venues), seed, parse_interval(bar_interval), accounts, deposit_quote, port_base, catalog, faults
-        )
+    def __init__(self, settings: VenueHostSettings | None = None, start_s: float = 120.0) -> None:
+        """Prepare; `start_s`: how long the start may take."""
+        self.settings = settings or VenueHostSettings()
         self._start_s = start_s
         self._process: subprocess.Popen[str] | None = None
         self._venues: dict[str, HostedVenue] = {}

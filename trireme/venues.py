@@ -23,10 +23,14 @@ def venues() -> None:
     """Simulated venues on this machine, for anyone's client."""
 
 
-@venues.command()
+@venues.command(short_help="Serve them on loopback until SIGTERM or Ctrl-C.")
 @click.option("--venue", "names", multiple=True, type=click.Choice(VENUES), help="A venue; repeatable. Default: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when all are ready, and nothing else.")
-@click.option("--port-base", type=click.IntRange(1, 65_000), help="First of five ports. Default: free ones.")
+@click.option(
+    "--port-base",
+    type=click.IntRange(1, 65_000),
+    help="First of five ports: binance, its spot market, hyperliquid, dydx, its gRPC. Default: free ones.",
+)
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of the market and the accounts.")
 @click.option(
     "--bar-interval",
@@ -79,6 +83,7 @@ async def _serve(settings: VenueHostSettings, as_json: bool, parent_pid: int | N
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else its library says of a port in use what we say
     host = VenueHost(settings)
     try:
         described = await host.start()

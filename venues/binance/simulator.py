@@ -62,6 +62,14 @@ SEND_QUEUE_MAX = 10_000
 _EVENT = re.compile(rb'"e":"\w+"')
 _PING, _PONG = b"\x00ping:", b"\x00pong:"  # in the outbox: control frames among the text
 
+NOT_MODELLED = (
+    "orders, accounts, user data: a private socket connects and is silent, there is no listenKey",
+    "the WebSocket API, SBE, TLS, compression",
+    "bans of sockets for bad manners",
+    "1s and 1M candles; trades and open interest of before the start",
+    "RPI orders, estimated settlement prices, the funding caps by leverage bracket",
+)
+
 
 class _Socket:
     """One client's connection; it alone writes to it, so that a slow reader delays nobody else."""
@@ -155,8 +163,8 @@ class BinanceSimulator:
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> dict[str, str]:
-        """Bring the market to the present and serve it; return the addresses.
+    async def start(self, host: str = "127.0.0.1", port: int = 0, spot_port: int = 0) -> dict[str, str]:
+        """Bring the market to the present and serve it; return the addresses. Port 0: a free one.
 
         Raises ValueError if the market starts in the future.
         """
@@ -169,7 +177,7 @@ class BinanceSimulator:
             self._desks[kind] = RestDesk(kind, self.hubs[kind].feeds)
         self.world.listen(self._on_block)
         http = await self._serve(Market.USDM, host, port)
-        spot = await self._serve(Market.SPOT, host, 0)
+        spot = await self._serve(Market.SPOT, host, spot_port)
         self._tasks = [asyncio.create_task(run()) for run in (self.world.run, self._outbox.run, self._run)]
         return {
             "http": f"http://{http}",

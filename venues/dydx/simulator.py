@@ -13,6 +13,7 @@ Does not model: what its parts name (`simulator_chain`, `simulator_node`, `simul
 
 import asyncio
 import contextlib
+import errno
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -35,6 +36,13 @@ from venues.simulator.shell import Outbox, World, add_control
 
 STREAM_PATH = "/v4/ws"
 _TICK_S = 0.02
+NOT_MODELLED = (
+    "several nodes or Indexers with different opinions; fills committed later than they were matched",
+    "fees on gas, permissioned keys, governance, staking, bridges, affiliates, rewards, vaults, TLS",
+    "deposits, withdrawals and transfers; funding payments and profit history are empty lists",
+    "isolated margin, the limit of 20 orders, the clamp of the oracle's move per block",
+    "rate limits and compliance of the Indexer; streaming of the node; Simulate checks nothing",
+)
 
 
 class DydxSimulator:
@@ -72,8 +80,11 @@ class DydxSimulator:
         self.chain.advance()
         self.stream.on_settled(self.store.settle())
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> dict[str, str]:
-        """Listen on loopback and return the addresses: "http", "ws", "grpc", "control". `port` is the Indexer's."""
+    async def start(self, host: str = "127.0.0.1", port: int = 0, grpc_port: int = 0) -> dict[str, str]:
+        """Listen on loopback and return the addresses: "http", "ws", "grpc", "control". `port` is the Indexer's.
+
+        Raises OSError for a port in use.
+        """
         if host not in ("127.0.0.1", "localhost", "::1"):
             raise ValueError(f"host is {host!r}: a simulator listens on loopback only, use 127.0.0.1")
         self.chain.start()
@@ -87,9 +98,12 @@ class DydxSimulator:
         await web.TCPSite(self._runner, host, port).start()
         shown = f"[{host}]" if ":" in host else host
         at = f"{shown}:{self._runner.addresses[0][1]}"
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))  # else a port is shared in silence
         add_services(self._server, self.chain)
-        grpc_port = self._server.add_insecure_port(f"{shown}:0")
+        try:
+            grpc_port = self._server.add_insecure_port(f"{shown}:{grpc_port}")
+        except RuntimeError:
+            raise OSError(errno.EADDRINUSE, f"{shown}:{grpc_port} cannot be listened at") from None
         await self._server.start()
         work: list[Coroutine[Any, Any, None]] = [self._run(), self.outbox.run(), self.stream.run()]
         self._tasks = [asyncio.create_task(one) for one in work]

@@ -39,6 +39,14 @@ from venues.simulator.shell import Outbox, World, add_control
 
 VENUE = "hyperliquid"
 _TICK_S = 0.05
+NOT_MODELLED = (
+    "rate limits by address, the count of connections and messages a minute",
+    "spot markets, builder dexes, vaults, staking, referral; transfers, deposits and withdrawals are refused",
+    "isolated margin: accepted, and margined as cross",
+    "stop-limit orders, take-profits that may open a position, the slippage bound of a triggered stop",
+    "pruned agents and agents' expiry",
+    "webData2 and notification: acknowledged, then silent; the history behind portfolio; weeks and months as candles",
+)
 _GATEWAY_PAGE = b"<html><head><title>502 Bad Gateway</title></head></html>"
 
 

@@ -16,8 +16,3 @@ class SimulatedAccount:
     mnemonic: str = field(default="", repr=False)
     master: str = ""  # the account it is a sub-account of
     costs: Costs | None = None  # None: what the venue takes of everybody
-
-    @property
-    def secret(self) -> str:
-        """What a client signs with: the mnemonic where there is one, else the private key."""
-        return self.mnemonic or self.private_key

@@ -46,6 +46,11 @@ from venues.simulator.house import HOUSE_IDS, BookChange, HouseExchange, Ladder,
 from venues.simulator.path_history import PathHistory
 from venues.simulator.price_path import PathEnd, PricePath, Stretch, check_path_bars
 
+NOT_MODELLED = (
+    "a price that accounts push: they eat the book, which comes back around the same px",
+    "house makers that lose money, pull in panic or skew; gaps and clusters of volatility inside a bar",
+    "margin tiers, partial liquidation, insurance fund, auto-deleveraging, price bands",
+)
 _BUY, _SELL = Side.BUY.value, Side.SELL.value
 Extend = Callable[[int], NDArray[Any]]  # so many bars of a path, or more
 
