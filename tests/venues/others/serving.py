@@ -65,7 +65,7 @@ def make_dydx(clock_ns: Callable[[], int] = time.time_ns) -> DydxSimulator:
         funding_rule=FundingRule.DYDX,
     )
     accounts = [SimulatedAccount(SigningKey.from_hex(secret).address, DEPOSIT_QUOTE) for secret in SECRETS]
-    return DydxSimulator(market, FaultBoard(), accounts, clock_ns, block_ns=300 * NS_PER_MS)
+    return DydxSimulator(market, FaultBoard(), accounts, clock_ns, block_ns=600 * NS_PER_MS)
 
 
 def make_binance(clock_ns: Callable[[], int] = time.time_ns) -> BinanceSimulator:
