@@ -1,6 +1,6 @@
 """Three simulated venues over one market: built here for `trireme venues serve`, or started as a process for others.
 
-    with HostedVenues(VenueHostSettings(seed=7, bar_interval_ns=5 * NS_PER_S)) as venues:
+    with HostedVenues(("binance", "hyperliquid"), seed=7, bar_interval="5s") as venues:
         venues["hyperliquid"].endpoints, venues["hyperliquid"].accounts
 
 `VenueHost` runs the simulators on the loop that starts it; `HostedVenues` runs `trireme venues serve` and ends it.
@@ -15,7 +15,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from market.catalog import INTERVAL_NS_DEFAULT, load_market
 from market.fills import Costs
 from market.instruments import LISTED, Instrument
 from market.records import NS_PER_MS, NS_PER_S
+from market.series import format_interval, parse_interval
 from market.storage import list_instruments
 from venues.port import Endpoints
 from venues.simulator.accounts import SimulatedAccount
@@ -225,9 +226,26 @@ class HostedVenuesError(RuntimeError):
 class HostedVenues:
     """`python -m trireme venues serve` as a process of ours: started on entry, ended on exit, gone if we die."""
 
-    def __init__(self, settings: VenueHostSettings | None = None, start_s: float = 120.0) -> None:
-        """Prepare; `start_s`: how long the start may take."""
-        self.settings = settings or VenueHostSettings()
+    def __init__(
+        self,
+        venues: Sequence[str] = VENUES,
+        *,
+        seed: int = 7,
+        bar_interval: str = "15m",
+        accounts: int = 3,
+        deposit_quote: float = 100_000.0,
+        port_base: int = 0,
+        catalog: Path | None = None,
+        faults: Path | None = None,
+        start_s: float = 120.0,
+    ) -> None:
+        """Prepare, as the options of the command say; `start_s`: how long the start may take.
+
+        Raises ValueError for settings that the command would refuse.
+        """
+        self.settings = VenueHostSettings(
+            tuple(venues), seed, parse_interval(bar_interval), accounts, deposit_quote, port_base, catalog, faults
+        )
         self._start_s = start_s
         self._process: subprocess.Popen[str] | None = None
         self._venues: dict[str, HostedVenue] = {}
@@ -264,7 +282,7 @@ class HostedVenues:
         settings = self.settings
         command = [sys.executable, "-m", "trireme", "venues", "serve", "--json", "--parent-pid", str(os.getpid())]
         command += [part for name in settings.venues for part in ("--venue", name)]
-        command += ["--seed", str(settings.seed), "--bar-interval", f"{settings.bar_interval_ns // NS_PER_S}s"]
+        command += ["--seed", str(settings.seed), "--bar-interval", format_interval(settings.bar_interval_ns)]
         command += ["--accounts", str(settings.accounts), "--deposit", repr(settings.deposit_quote)]
         command += ["--port-base", str(settings.port_base)] if settings.port_base else []
         command += ["--catalog", str(settings.catalog)] if settings.catalog is not None else []

@@ -27,7 +27,7 @@ from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from v4_proto.dydxprotocol.clob.order_pb2 import Order as ProtoOrder
 
-from trireme.venue_host import HostedVenues, VenueHostSettings
+from trireme.venue_host import HostedVenues
 from venues.dydx.signing import SigningKey
 
 DEADLINE_S = 90.0
@@ -178,7 +178,7 @@ def test_a_fault_turned_on_over_the_control_address_acts(served: Mapping[str, An
 
 
 def test_the_same_seed_gives_the_same_accounts_and_prices_also_as_a_child(served: Mapping[str, Any]) -> None:
-    with HostedVenues(VenueHostSettings(seed=SEED, accounts=2)) as hosted:
+    with HostedVenues(seed=SEED, accounts=2) as hosted:
         for name, venue in hosted.venues.items():
             told = [(one.address, one.private_key, one.mnemonic) for one in venue.accounts]
             assert told == [tuple(one.values()) for one in served[name]["accounts"]]
@@ -202,8 +202,8 @@ def test_the_same_seed_gives_the_same_accounts_and_prices_also_as_a_child(served
 
 def test_it_ends_with_its_parent() -> None:
     code = (
-        "from trireme.venue_host import HostedVenues, VenueHostSettings\nimport os\n"
-        "venues = HostedVenues(VenueHostSettings(('binance',)))\nvenues.start()\n"
+        "from trireme.venue_host import HostedVenues\nimport os\n"
+        "venues = HostedVenues(('binance',))\nvenues.start()\n"
         "print(venues.pid, venues['binance'].http, flush=True)\nos._exit(1)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
