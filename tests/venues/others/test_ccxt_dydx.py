@@ -83,9 +83,12 @@ def test_it_trades(served: Served, ccxt: Ccxt) -> None:
         (Decimal(repr(fill.fill_px)), fill.fill_qty_lots * Decimal("0.0001")) for fill in fills
     ]
     assert [Decimal(row["fee"]) for row in reversed(told)] == [Decimal(repr(fill.fee_quote)) for fill in fills]
-    own = served.call(exchange.open_orders, ACCOUNT_ID)
-    assert {(report.qty_lots, report.side) for report in own} == {(29, 1), (10, 1)}  # the stop waits on the chain
 
+    def list_resting() -> set[tuple[int, int]]:
+        return {(report.qty_lots, report.side) for report in served.call(exchange.open_orders, ACCOUNT_ID)}
+
+    # A long-term order meets the book a block after it was told of; the stop waits on the chain.
+    wait_for(lambda: list_resting() == {(29, 1), (10, 1)}, "two resting orders")
     for client_id, flags in ((2, 64), (4, 32), (FIRST_CLIENT_ID, 64)):
         ccxt.call("cancel_order", "", BTC, {"clientOrderId": client_id, "orderFlags": flags})
         wait_for(lambda one=client_id: find_order(ccxt, one, "canceled"), f"the end of order {client_id}")
