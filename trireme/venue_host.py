@@ -10,6 +10,7 @@ Prices of all venues follow one `SharedPath`; markets begin at the present and g
 import asyncio
 import importlib
 import json
+import math
 import os
 import select
 import subprocess
@@ -145,7 +146,7 @@ class VenueHost:
             ts_start_ns=self.ts_start_ns,
             is_walk_by_base=True,
             trades_kept=20_000,
-            candle_base_ns=min(60 * NS_PER_S, settings.bar_interval_ns),
+            candle_base_ns=math.gcd(60 * NS_PER_S, settings.bar_interval_ns),
             **special,
         )
         path, extend = self.path.view(instruments)
