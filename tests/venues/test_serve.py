@@ -65,7 +65,8 @@ def served() -> Iterator[Mapping[str, Any]]:
         yield described
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=DEADLINE_S)
-        assert (process.returncode, out, err) == (0, "", "")
+        assert (process.returncode, out) == (0, ""), err
+        assert "Traceback" not in err
         assert not any(is_open(venue["http"]) for venue in described.values())
         assert not is_open(described["dydx"]["grpc"])
     finally:

@@ -77,6 +77,12 @@ def test_a_catalog_gives_the_path(tmp_path: Path) -> None:
     for row, (bars, spacing_ns) in enumerate(recorded.values()):
         assert spacing_ns == 900 * NS_PER_S
         assert bars["close_px"].tolist() == made.bars[row]["close_px"].tolist()
+    host = VenueHost(VenueHostSettings(("binance",), catalog=tmp_path, bar_interval_ns=45 * NS_PER_S))
+    market = host.simulators["binance"].market
+    market.advance(host.ts_start_ns + NS_PER_S, is_watched=False)
+    px = market.get_mid_px("BTC-PERP.BINANCE")
+    lows, highs = made.bars[0]["low_px"], made.bars[0]["high_px"]
+    assert lows[15] * 0.9999 < px < highs[15] * 1.0001  # the later half is still to come
 
 
 def test_a_person_is_shown_addresses_keys_and_gaps() -> None:
