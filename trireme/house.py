@@ -134,12 +134,14 @@ class PaperHouse:
             list(threads.map(self._spawn, (*specs[1:], self._make_supervisor(specs))))
         for spec in specs[1:]:
             self._open(spec)
-        self._endpoints |= self._call(SUPERVISOR, "open")
         for spec in specs:
             self._call(spec.name, "connect", self._endpoints)
         with ThreadPoolExecutor(SPAWNED_AT_ONCE) as threads:
             list(threads.map(lambda name: self._call(name, "run"), self._list_runners()))
         self._call(FEED, "run")
+        # From here on everybody is at work, and missed who is not.
+        self._endpoints |= self._call(SUPERVISOR, "open")
+        self._call(HERALD, "connect", self._endpoints)
 
     def _list_runners(self) -> tuple[str, ...]:
         # Those but the feed that have to be told to run: executors of venues.

@@ -277,16 +277,16 @@ def paper(
     with ExitStack() as stack:
         if venues:
             seed = settings.market.seed if seed is None else seed
-            data, accounts = stack.enter_context(reach_venues(traded, settings, directory, seed))
+            links = stack.enter_context(reach_venues(traded, settings, directory, seed))
         session = stack.enter_context(start_session(settings, dashboard))
         view = stack.enter_context(show_live())
         if session.dashboard_url:
             click.echo(f"dashboard: {session.dashboard_url}  token: {session.auth_token}", err=True)
         watchers = (settings.herald, settings.supervisor)
         if venues:
-            live = make_venue_source(traded, data, bars, HISTORY_BARS if history is None else history)
-            house = PaperHouse(session, plan, live, directory, 0.0, *watchers, accounts)
-            about = f"of {data.venue}, live, {interval or INTERVAL_DEFAULT}"
+            live = make_venue_source(traded, links, bars, history)
+            house = PaperHouse(session, plan, live, directory, 0.0, *watchers, links.accounts)
+            about = f"of {links.data.venue}, live, {interval or INTERVAL_DEFAULT}"
             outcome = run_paper(house, directory, about, lambda: read_bars(house), view.update)
         else:
             house = PaperHouse(session, plan, source, directory, speed, *watchers)

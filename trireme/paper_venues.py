@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,18 @@ from actors.market_feed.venue_source import VenueSource
 from actors.plan import Plan, VenueAccount
 from market.catalog import MarketData, make_market
 from market.instruments import LISTED, Instrument, find_instrument
-from market.records import BAR_DTYPE
-from market.series import parse_interval
+from market.records import BAR_DTYPE, NS_PER_S, Bar
+from market.series import format_interval, parse_interval
 from market.storage import replacing
 from trireme.house import PaperHouse
 from trireme.settings import Settings
-from trireme.venue_host import HostedVenue, HostedVenues, VenueHostSettings
+from trireme.venue_host import HostedVenue, HostedVenues
 from trireme.venue_settings import Network, make_connection
 from venues.simulator.accounts import SimulatedAccount
 
 DATA_VENUE = "binance"
 INTERVAL_DEFAULT = "15m"
+KLINE_NS_MIN = 60 * NS_PER_S  # a venue has candles of a minute and more, older than itself
 HISTORY_BARS = 300  # observed before the first bar that is decided on
 
 
@@ -74,10 +75,17 @@ def choose_session(
     return VenueSession(tuple(accounts), tuple(instruments), data_ids, parse_interval(interval))
 
 
+@dataclass(frozen=True, slots=True)
+class VenueLinks:
+    """The ways to the venues of a session; `past` is what a simulator's data were before it began."""
+
+    data: VenueConnection
+    accounts: tuple[VenueConnection, ...]
+    past: Mapping[str, tuple[Bar, ...]] = field(default_factory=dict)
+
+
 @contextmanager
-def reach_venues(
-    session: VenueSession, settings: Settings, directory: Path, seed: int
-) -> Iterator[tuple[VenueConnection, tuple[VenueConnection, ...]]]:
+def reach_venues(session: VenueSession, settings: Settings, directory: Path, seed: int) -> Iterator[VenueLinks]:
     """Give the connections for data and for each account; simulators are started for it, and ended after it.
 
     The simulators' keys are written to `directory`/keys.yaml, for its owner alone.
@@ -92,10 +100,10 @@ def reach_venues(
     deposit_quote = settings.equity_start_quote / len(session.accounts)
     if not simulated:
         data, *accounts = (make_connection(name, settings.venues.get(name), name != DATA_VENUE) for name in names)
-        yield data, tuple(accounts)
+        yield VenueLinks(data, tuple(accounts))
         return
-    host = VenueHostSettings(simulated, seed, session.interval_ns, accounts=1, deposit_quote=deposit_quote)
-    with HostedVenues(host) as hosted:
+    interval = format_interval(session.interval_ns)
+    with HostedVenues(simulated, seed=seed, bar_interval=interval, accounts=1, deposit_quote=deposit_quote) as hosted:
         keys = directory / "keys.yaml"
         _write_keys(keys, {name: hosted[name].accounts[0] for name in simulated if name != DATA_VENUE})
         data, *accounts = (
@@ -104,7 +112,18 @@ def reach_venues(
             else make_connection(name, settings.venues.get(name), name != DATA_VENUE)
             for name in names
         )
-        yield data, tuple(accounts)
+        past = list_past(session, hosted) if DATA_VENUE in simulated else {}
+        yield VenueLinks(data, tuple(accounts), past)
+
+
+def list_past(session: VenueSession, hosted: HostedVenues) -> dict[str, tuple[Bar, ...]]:
+    """Return the bars before a simulator's start, where they are shorter than the shortest that it keeps."""
+    if session.interval_ns >= KLINE_NS_MIN:
+        return {}
+    return {
+        name: tuple(Bar(*bar.item()) for bar in hosted.list_past(name, HISTORY_BARS))
+        for name in dict.fromkeys(session.data_ids)
+    }
 
 
 def _write_keys(path: Path, accounts: Mapping[str, SimulatedAccount]) -> None:
@@ -120,9 +139,11 @@ def _connect_to_simulator(venue: HostedVenue, keys: Path) -> VenueConnection:
     return VenueConnection(venue.name, venue.endpoints, key=reference, address=venue.accounts[0].address)
 
 
-def make_venue_source(session: VenueSession, data: VenueConnection, bars: int | None, history: int) -> VenueSource:
+def make_venue_source(session: VenueSession, links: VenueLinks, bars: int | None, history: int | None) -> VenueSource:
     """Return where the feed's bars come from."""
-    return VenueSource(data, session.data_ids, session.interval_ns, history, bars or 0)
+    history = HISTORY_BARS if history is None else history
+    past = {name: past[len(past) - min(len(past), history) :] for name, past in links.past.items()}
+    return VenueSource(links.data, session.data_ids, session.interval_ns, history, bars or 0, past)
 
 
 def read_bars(house: PaperHouse) -> MarketData:

@@ -74,7 +74,7 @@ def make_connection(venue: str, settings: VenueSettings, is_trading: bool) -> Ve
     """
     endpoints = _ENDPOINTS[venue, settings.network]
     given = {name: getattr(settings, name) for name in ("http", "ws", "grpc") if getattr(settings, name)}
-    extra = endpoints.extra | ({"chain_id": settings.chain_id} if settings.chain_id else {})
+    extra = {**endpoints.extra} | ({"chain_id": settings.chain_id} if settings.chain_id else {})
     endpoints = replace(endpoints, **given, extra=extra)
     if is_trading:
         if venue == "dydx" and not endpoints.grpc:

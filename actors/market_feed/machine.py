@@ -73,9 +73,10 @@ class MarketFeedMachine:
         flag = 0
         if self._ts_published_ns and event.ts_close_ns != self._ts_published_ns + self._interval_ns:
             flag = Quality.AFTER_GAP.value
-            text = f"gap in bars between {self._ts_published_ns} and {event.ts_close_ns}"
-            alert = Alert(Severity.WARNING, "feed.gap", text, ts_now_ns)
-            instructions += [Record(alert), Send(("herald",), alert)]
+            if not event.is_history:  # there, nothing was missed by anybody
+                text = f"gap in bars between {self._ts_published_ns} and {event.ts_close_ns}"
+                alert = Alert(Severity.WARNING, "feed.gap", text, ts_now_ns)
+                instructions += [Record(alert), Send(("herald",), alert)]
         self._ts_published_ns = event.ts_close_ns
         if event.ts_close_ns > self._ts_confirmed_ns:  # else it is published again after a restart: nobody will answer
             self._unconfirmed.append(event.ts_close_ns)
