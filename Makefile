@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 OTHERS := .venv-others/.ready
 
-BENCHMARKS := strategies_decide governor ledger lanes backtest_peers sweep
+BENCHMARKS := strategies_decide governor ledger lanes backtest_peers sweep venues
 
 .PHONY: run test check bench clean
 
