@@ -10,7 +10,7 @@ from typing import Any, Self
 import pytest
 
 _TOP = Path(__file__).resolve().parents[3]
-_PYTHON = _TOP / ".venv-others" / "bin" / "python"
+PYTHON = _TOP / ".venv-others" / "bin" / "python"
 _CALL_S = 60.0
 
 needs_others = pytest.mark.skipif(
@@ -33,7 +33,7 @@ class Ccxt:
     def __init__(self, exchange_id: str, config: dict[str, Any]) -> None:
         script = Path(__file__).with_name("ccxt_calls.py")
         self._process = subprocess.Popen(
-            [_PYTHON, script, exchange_id, json.dumps(config)],
+            [PYTHON, script, exchange_id, json.dumps(config)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
