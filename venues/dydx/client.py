@@ -37,7 +37,7 @@ from venues.dydx.client_orders import NEVER_PLACED, OrderDesk
 from venues.dydx.client_preflight import check_chain_id, derive_address, match_markets
 from venues.dydx.client_rest import IndexerRest, NotFoundError
 from venues.dydx.client_sender import Sender
-from venues.dydx.client_stream import IndexerStream
+from venues.dydx.client_stream import IndexerStream, end_tasks
 from venues.dydx.client_view import AccountReader
 from venues.dydx.indexer_stream import BLOCK_HEIGHT, MARKETS, SUBACCOUNTS, ServerMessage, Subscribe
 from venues.dydx.lifecycle import BroadcastOutcome
@@ -150,7 +150,7 @@ class DydxClient:
         await self._stream.open()
         await self._reader.reconcile()
         self._reconcile_soon.clear()
-        self._desk.is_opening = False
+        self._desk.begin()
         self._groups.rebuild([*self._desk.orders.values()])
 
     async def _check(self, node: Node) -> None:
@@ -183,9 +183,7 @@ class DydxClient:
         """Let go of sockets, tasks and threads; orders stay."""
         self._is_open = False
         tasks, self._loops = [*self._loops, *self._tasks], []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
         self._tasks.clear()
         stream, self._stream = self._stream, None
         if stream is not None:
@@ -386,19 +384,7 @@ class DydxClient:
             instrument = self._desk.contracts[request.instrument_id].instrument
             if request.qty_lots < instrument.qty_lots_min:
                 return Message.BELOW_MINIMUM
-        return self._find_leverage_refusal(requests[0])
-
-    def _find_leverage_refusal(self, request: OrderRequest) -> str:
-        leverage = self._leverages.get(request.instrument_id)
-        if leverage is None or request.is_reduce_only:
-            return ""
-        contract = self._desk.contracts[request.instrument_id]
-        px = self._health.oracle_px.get(contract.units.ticker, 0.0)
-        held_lots = self._desk.positions_lots.get(request.instrument_id, 0)
-        notional_quote = abs(held_lots + request.side * request.qty_lots) * contract.instrument.lot_base * px
-        if notional_quote <= leverage * self._reader.equity_quote:
-            return ""
-        return f"{Message.INSUFFICIENT_MARGIN}: position of {notional_quote:.2f} is above {leverage} times equity"
+        return self._reader.find_leverage_refusal(requests[0], self._leverages.get(requests[0].instrument_id))
 
     def _make_lifetime(self, request: OrderRequest) -> Lifetime:
         is_resting = request.order_type is OrderType.LIMIT and request.time_in_force is not TimeInForce.IOC
@@ -559,7 +545,7 @@ class DydxClient:
             if report is not None and report.status.is_open:
                 key = report.client_order_id or report.venue_order_id
                 known = found.get(key)
-                if known is None or report.ts_accepted_ns >= known.ts_accepted_ns:
+                if known is None or self._desk.rank(row.id) >= self._desk.rank(known.venue_order_id):
                     found[key] = report
         return tuple(sorted(found.values(), key=lambda report: report.ts_accepted_ns))
 

@@ -43,6 +43,7 @@ class Leg:
     qty_lots: int
     limit_px: float
     trigger_px: float
+    generation: int = 0  # 0: the order as it was sent first
     state: LegState = LegState.SENT
     nonce_ms: int = 0  # of its transaction, 0: not sent by this life
     row: OrderRow | None = None

@@ -109,6 +109,17 @@ class OrderDesk:
 
     # Orders of ours.
 
+    def begin(self) -> None:
+        """End the opening: what is heard from now on is news. Fills of strangers until now stay untold."""
+        self.is_opening = False
+        self._orphans.clear()
+        self._asks.clear()
+
+    def rank(self, venue_order_id: str) -> int:
+        """Return how new a leg is among those of its order."""
+        found = self._by_uuid.get(venue_order_id)
+        return found[1].generation if found else 0
+
     def find(self, uuid: str) -> OurOrder | None:
         """Return the order a uuid is of."""
         found = self._by_uuid.get(uuid)
@@ -157,7 +168,7 @@ class OrderDesk:
         worst_px = self.compute_stop_worst_px(order.request, trigger_px) if trigger_px else 0.0
         lifetime = Lifetime(0, good_til_s, is_resting_stateful=True)
         chain = make_order(request, contract.units, contract.instrument, self.subaccount, lifetime, worst_px)
-        leg = Leg(chain, order_uuid(chain.order_id), qty_lots, limit_px, trigger_px)
+        leg = Leg(chain, order_uuid(chain.order_id), qty_lots, limit_px, trigger_px, order.generation)
         order.legs.append(leg)
         order.is_ready_to_end, order.is_terms_due = False, True
         self._by_uuid[leg.uuid] = (order, leg)
@@ -230,7 +241,7 @@ class OrderDesk:
     def _book(self, row: FillRow, fill: Fill) -> None:
         found = self._by_uuid.get(row.order_id) if isinstance(row.order_id, str) else None
         if found is None:
-            if isinstance(row.order_id, str) and not self.is_opening:
+            if isinstance(row.order_id, str):
                 self._orphans.setdefault(row.order_id, []).append(row)
                 self._asks[row.order_id] = None
             elif not self.is_opening:
@@ -356,16 +367,14 @@ class OrderDesk:
         trigger = row.trigger_price
         qty_lots = self._to_lots(order, row.size)
         trigger_px = float(trigger) if isinstance(trigger, Decimal) else order.trigger_px
-        leg = Leg(order_id, row.id, qty_lots, order.limit_px, trigger_px)
-        if row.status in (FILLED, CANCELED):
-            leg.row = row
+        leg = Leg(order_id, row.id, qty_lots, order.limit_px, trigger_px, generation)
         order.generation = max(order.generation, generation)
-        known = [one for one in order.legs if one.state is not LegState.SENT or one.nonce_ms]
-        order.legs = [*known, leg] if row.status not in (FILLED, CANCELED) else [leg, *known]
-        order.trigger_px = order.legs[-1].trigger_px
-        order.qty_lots = order.legs[-1].qty_lots
+        order.legs = sorted([*order.legs, leg], key=lambda one: one.generation)
         self._by_uuid[row.id] = (order, leg)
         self._release_orphans(row.id)
+        if leg is order.leg:
+            order.trigger_px = trigger_px
+            order.qty_lots = qty_lots + self._filled_before(order, leg)
         return order, leg
 
     def _release_orphans(self, uuid: str) -> None:
@@ -373,7 +382,7 @@ class OrderDesk:
             fill = self.make_fill(row)
             if fill.client_order_id:
                 self._book(row, fill)
-            else:
+            elif not self.is_opening:
                 self._said.append(("", fill))
 
     def note_answer(self, uuid: str, row: OrderRow | None, height: int, block_time_ms: int, ts_now_ns: int) -> None:

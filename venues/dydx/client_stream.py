@@ -7,8 +7,7 @@ after each failure, and begins again until it is closed.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
@@ -42,6 +41,15 @@ OnMessage = Callable[[ServerMessage, int], None]
 def name_key(channel: str, channel_id: str | None) -> Key:
     """Return the key of a subscription; a channel without ids is its own id."""
     return channel, channel_id or channel
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: `asyncio.wait_for` may swallow a cancel that meets its result."""
+    left = {task for task in tasks if task is not asyncio.current_task()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.2)
 
 
 class StreamSession:
@@ -82,8 +90,8 @@ class StreamSession:
         except MalformedMessageError:
             self.unknown += 1
             return None
-        if message.message_id >= 0 and self._ids.note(message.message_id) and self._ts_again_ns is None:
-            self._ts_again_ns = max(ts_now_ns, self._ts_subscribed_ns + RESUBSCRIBE_NS)
+        if message.message_id >= 0 and self._ids.note(message.message_id):
+            self.doubt(ts_now_ns)
         match message:
             case Subscribed():
                 key = name_key(message.channel, message.id)
@@ -96,6 +104,11 @@ class StreamSession:
             case StreamError() | Unsubscribed():
                 pass
         return message
+
+    def doubt(self, ts_now_ns: int) -> None:
+        """Have every channel subscribed again, as after a hole."""
+        if self._ts_again_ns is None:
+            self._ts_again_ns = max(ts_now_ns, self._ts_subscribed_ns + RESUBSCRIBE_NS)
 
     def advance(self, ts_now_ns: int) -> list[bytes]:
         """Return what is due to be sent: every channel anew after a hole."""
@@ -164,9 +177,7 @@ class IndexerStream:
         """End the connection and its task. Safe to repeat."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end_tasks([task])
 
     async def _run(self) -> None:
         settings = self._settings

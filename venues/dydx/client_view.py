@@ -7,7 +7,7 @@ that keeps sums right: fills are fetched before and after positions, which count
 from collections.abc import Callable
 from decimal import Decimal
 
-from market.events import FundingPaid
+from market.events import FundingPaid, OrderRequest
 from market.records import NS_PER_MS, NS_PER_S
 from venues.accounts import AccountState
 from venues.dydx.client_health import ChainHealth
@@ -25,6 +25,7 @@ from venues.dydx.indexer_stream import (
     Subscribed,
 )
 from venues.dydx.units import size_to_lots
+from venues.orders import Message
 
 OVERLAP_NS = 60 * NS_PER_S  # fills are asked for again from so long before the newest known
 FILLS_PAGE = 200
@@ -182,6 +183,18 @@ class AccountReader:
             fees_quote=self._desk.fees_quote,
             funding_quote=self.funding_quote,
         )
+
+    def find_leverage_refusal(self, request: OrderRequest, leverage: int | None) -> str:
+        """Return why an order would make its position too large for a leverage, "" if it would not."""
+        if leverage is None or request.is_reduce_only:
+            return ""
+        contract = self._desk.contracts[request.instrument_id]
+        px = self._health.oracle_px.get(contract.units.ticker, 0.0)
+        held_lots = self._desk.positions_lots.get(request.instrument_id, 0)
+        notional_quote = abs(held_lots + request.side * request.qty_lots) * contract.instrument.lot_base * px
+        if notional_quote <= leverage * self.equity_quote:
+            return ""
+        return f"{Message.INSUFFICIENT_MARGIN}: position of {notional_quote:.2f} is above {leverage} times equity"
 
     def _take_markets_margin(self, reply: MarketsReply) -> None:
         self.markets |= reply.markets

@@ -18,7 +18,7 @@ from market.events import Fill, FundingPaid, OrderCanceled, OrderModified, Order
 from market.fills import Costs
 from venues.dydx.admission import Admission, Admitter
 from venues.dydx.chain_errors import ChainError, MalformedMessageError, TxRefusal, find_error
-from venues.dydx.indexer_records import FillRow, OrderRow
+from venues.dydx.indexer_records import FillRow, FundingPaymentRow, OrderRow
 from venues.dydx.lifecycle import (
     BEST_EFFORT_CANCELED,
     BEST_EFFORT_OPENED,
@@ -51,6 +51,7 @@ from venues.dydx.simulator_orders import (
     make_contracts,
     make_request,
     show_fill,
+    show_funding_payment,
     show_order,
 )
 from venues.dydx.transactions import Tx, decode_tx
@@ -76,6 +77,7 @@ class AccountUpdate:
     orders: tuple[OrderRow, ...] = ()
     fills: tuple[FillRow, ...] = ()
     holding: Holding | None = None
+    fundings: tuple[FundingPaymentRow, ...] = ()
     is_told: bool = True  # False: the socket does not hear of it
 
 
@@ -195,7 +197,9 @@ class Chain:
         for instrument_id in self.by_instrument:
             self.market.freeze_oracle(instrument_id, view.is_oracle_frozen)
             self.market.gap_book(instrument_id, float(view.price_gap_bps))
-        self.is_halted = view.is_height_frozen
+        self.is_halted = view.is_height_frozen or view.is_upgrading
+        if view.is_upgrading:  # the node is down, and comes back with an empty order book's memory to fill
+            self.admitter.is_initialized = False
         if self.is_halted:
             self._ts_next_ns = now_ns + self.block_ns
             return
@@ -304,6 +308,9 @@ class Chain:
         view = self.view()
         if fate.is_nonce_refused:
             return ChainError.WRONG_SEQUENCE.refuse("account sequence mismatch")
+        flags = message.order.order_id.order_flags if isinstance(message, PlaceOrder) else None
+        if fate.is_child_rejected and flags == CONDITIONAL:
+            return ChainError.TRIGGER_SUBTICKS.refuse()
         if isinstance(message, PlaceOrder) and view.orders_max is not None and message.order.order_id.is_stateful:
             count = self.admitter.stateful.count_open(message.order.order_id.subaccount)
             if count >= view.orders_max:
@@ -387,7 +394,7 @@ class Chain:
         cap_lots = fate.fill_cap_lots if fate else None
         self.world.act(lambda ts_ns: self.market.submit(live.account_id, [request], ts_ns, fill_cap_lots=cap_lots))
         is_resting = live.market_id in self._by_market_id
-        if is_resting and live.filled_quantums == 0 and live.order.order_id.is_short_term:
+        if is_resting and live.filled_quantums == live.base_quantums and live.order.order_id.is_short_term:
             self._report(live)
 
     def _end(self, order_id: OrderId, reason: str, *, is_told: bool = True) -> None:
@@ -435,10 +442,11 @@ class Chain:
         orders: Sequence[OrderRow] = (),
         fills: Sequence[FillRow] = (),
         *,
+        fundings: Sequence[FundingPaymentRow] = (),
         is_told: bool = True,
     ) -> None:
         holding = None if orders and not fills else compute_holding(self.market.exchange, account_id, self.contracts)
-        update = AccountUpdate(self.height, account_id, tuple(orders), tuple(fills), holding, is_told)
+        update = AccountUpdate(self.height, account_id, tuple(orders), tuple(fills), holding, tuple(fundings), is_told)
         for listener in self.on_update:
             listener(update)
 
@@ -452,11 +460,14 @@ class Chain:
                 case Fill():
                     self._on_fill(account_id, event)
                 case FundingPaid():
-                    self._tell(account_id)
+                    self._tell(account_id, fundings=(self._show_funding(account_id, event),))
                 case OrderCanceled() | OrderRejected():
                     self._on_end(event)
                 case OrderModified():
                     self._on_shrunk(event)
+
+    def _show_funding(self, account_id: str, paid: FundingPaid) -> FundingPaymentRow:
+        return show_funding_payment(paid, self.by_instrument[paid.instrument_id], account_id, self.height)
 
     def _on_fill(self, account_id: str, fill: Fill) -> None:
         contract = self.by_instrument[fill.instrument_id]

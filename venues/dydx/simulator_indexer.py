@@ -1,8 +1,7 @@
 """The simulated Indexer's REST: paths and parameters in, rows of the store out; a few of the node's HTTP paths too.
 
 Unknown paths answer 404 as the venue does. The board is asked with the kind "indexer", the node's paths as gRPC's.
-Does not model: rate limits, compliance, rewards, affiliates, vaults; transfers, funding payments and profit history are
-empty lists.
+Does not model: rate limits, compliance, rewards, affiliates, vaults; transfers and profit history are empty lists.
 """
 
 import asyncio
@@ -206,12 +205,16 @@ class Rest:
                 return _filter_orders(self.store.list_orders(account_ids), query)[:limit]
             case "fills":
                 market = query.get("market") or query.get("ticker")
-                fills = [row for row in self.store.list_fills(account_ids) if market in (None, row.market)]
+                newest = query.get("createdBeforeOrAt") or "9"
+                rows = self.store.list_fills(account_ids)
+                fills = [row for row in rows if market in (None, row.market) and row.created_at <= newest]
                 return FillsReply(tuple(fills[:limit]))
             case "transfers":
                 return TransfersReply(())
             case "fundingPayments":
-                return FundingPaymentsReply(())
+                oldest = query.get("afterOrAt") or ""
+                payments = self.store.list_funding_payments(account_ids)
+                return FundingPaymentsReply(tuple(row for row in payments if row.created_at >= oldest)[:limit])
             case "historical-pnl":
                 return PnlReply(())
         known = [row for one in account_ids if (row := self.store.show_subaccount(one)) is not None]

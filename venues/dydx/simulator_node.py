@@ -74,6 +74,8 @@ class _Service:
         fate = self.chain.board.decide_request("dydx", kind, self.chain.world.now_ns())
         if fate.is_blackholed:
             await asyncio.Event().wait()
+        if self.chain.view().is_upgrading:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the node restarts for an upgrade")
         if fate.grpc_status:
             code = _STATUS_CODES.get(fate.grpc_status, grpc.StatusCode.UNKNOWN)
             await context.abort(code, code.name)

@@ -10,11 +10,18 @@ from decimal import Decimal
 
 from msgspec import UNSET
 
-from market.events import Fill, FillKind, OrderRequest, OrderType
+from market.events import Fill, FillKind, FundingPaid, OrderRequest, OrderType
 from market.events import TimeInForce as RequestTimeInForce
 from market.instruments import Instrument
 from venues.dydx.indexer import show_time
-from venues.dydx.indexer_records import AssetPositionRow, FillRow, OrderRow, PositionRow, SubaccountRow
+from venues.dydx.indexer_records import (
+    AssetPositionRow,
+    FillRow,
+    FundingPaymentRow,
+    OrderRow,
+    PositionRow,
+    SubaccountRow,
+)
 from venues.dydx.order_terms import (
     CONDITIONAL,
     ConditionType,
@@ -191,6 +198,22 @@ def show_fill(fill: Fill, live: LiveOrder | None, contract: Contract, account_id
         transaction_hash=(live.tx_hash if live else "") or f"{int(fill.trade_id):064X}",
         client_metadata=str(live.order.client_metadata) if live else UNSET,
         subaccount_number=int(number),
+    )
+
+
+def show_funding_payment(paid: FundingPaid, contract: Contract, account_id: str, height: int) -> FundingPaymentRow:
+    """Return the row of funding settled on a position."""
+    return FundingPaymentRow(
+        created_at=show_time(paid.ts_event_ns),
+        created_at_height=str(height),
+        perpetual_id=str(contract.units.clob_pair_id),
+        ticker=contract.units.ticker,
+        oracle_price=Decimal(repr(paid.index_px)),
+        size=paid.qty_lots * contract.lot,
+        side="LONG" if paid.qty_lots > 0 else "SHORT",
+        rate=Decimal(repr(paid.funding_rate)),
+        payment=Decimal(repr(paid.amount_quote)),
+        subaccount_number=account_id.partition("/")[2],
     )
 
 

@@ -2,13 +2,14 @@
 
 `take` hears every `AccountUpdate` of the chain, `settle` lets those in whose height has been reached. Market rows
 (books, trades, candles, statistics) come from the market of the moment: only what blocks commit lags, as on the venue.
-Does not keep: closed positions, transfers, funding payments, profit history.
+Does not keep: closed positions, transfers, profit history.
 """
 
 import math
 from collections import deque
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import TypeVar
 
 from msgspec import UNSET, structs
 
@@ -19,6 +20,7 @@ from venues.dydx.indexer_records import (
     BookSnapshot,
     CandleRow,
     FillRow,
+    FundingPaymentRow,
     FundingRow,
     OrderRow,
     PerpetualMarket,
@@ -31,6 +33,7 @@ from venues.simulator.candles import Candle
 from venues.simulator.funding import FundingSettled
 from venues.simulator.house import PublicTrade
 
+RowKind = TypeVar("RowKind")
 SNAPSHOT_STATUSES = ("OPEN", "UNTRIGGERED", "BEST_EFFORT_OPENED")
 _BOOK_LEVELS = 1000
 
@@ -62,6 +65,7 @@ class Store:
         self.orders: dict[str, OrderRow] = {}  # by uuid, in the order of their first mention
         self.order_times_ns: dict[str, int] = {}
         self.fills: dict[str, list[FillRow]] = {}
+        self.fundings: dict[str, list[FundingPaymentRow]] = {}
         self.holdings: dict[str, Holding] = {}
         self.by_ticker = {contract.units.ticker: contract for contract in chain.contracts}
         self._owners: dict[str, str] = {}
@@ -90,6 +94,7 @@ class Store:
             self.order_times_ns.setdefault(order.id, self.chain.world.now_ns())
             self.orders[order.id] = structs.replace(order, total_optimistic_filled=UNSET)
         self.fills.setdefault(update.account_id, []).extend(update.fills)
+        self.fundings.setdefault(update.account_id, []).extend(update.fundings)
         if update.holding is not None:
             self.holdings[update.account_id] = update.holding
 
@@ -102,11 +107,21 @@ class Store:
         """Return the orders of subaccounts, newest first."""
         wanted = set(account_ids)
         rows = [row for row in self.orders.values() if self._owners[row.id] in wanted and not self.is_hidden(row)]
-        return rows[::-1]
+        return self._repeat(rows[::-1])
 
     def list_fills(self, account_ids: Iterable[str]) -> list[FillRow]:
         """Return the fills of subaccounts, newest first."""
-        return [fill for account_id in account_ids for fill in reversed(self.fills.get(account_id, []))]
+        return self._repeat([fill for one in account_ids for fill in reversed(self.fills.get(one, []))])
+
+    def _repeat(self, rows: list[RowKind]) -> list[RowKind]:
+        # A switch shows every row of the account's lists twice.
+        if not self.chain.view().is_history_duplicated:
+            return rows
+        return [row for row in rows for _ in range(2)]
+
+    def list_funding_payments(self, account_ids: Iterable[str]) -> list[FundingPaymentRow]:
+        """Return the funding that subaccounts paid or received, newest first."""
+        return [row for account_id in account_ids for row in reversed(self.fundings.get(account_id, []))]
 
     def list_children(self, address: str, parent: int) -> list[str]:
         """Return the account ids of a parent subaccount and its isolated children."""

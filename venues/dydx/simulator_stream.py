@@ -15,8 +15,9 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMsgType, web
 from msgspec import UNSET
 
+from market.records import NS_PER_S
 from venues.dydx.indexer import CandlesReply, HeightReply, MarketsReply, TradesReply, show_time
-from venues.dydx.indexer_records import BookUpdate, OraclePrice, ParentSubaccountRow
+from venues.dydx.indexer_records import BookUpdate, MarketUpdate, OraclePrice, ParentSubaccountRow
 from venues.dydx.indexer_session import Close, FetchInitial, IndexerConnection, Instruction, SendPing, SendText
 from venues.dydx.indexer_stream import (
     BLOCK_HEIGHT,
@@ -40,6 +41,8 @@ from venues.simulator.shell import Outbox
 _CHANNEL = re.compile(rb'"channel":"(v4_\w+)"')
 _STATUS = re.compile(rb'"(status)":"[A-Z_]+"')
 _BIDS = re.compile(rb'"bids":\[')
+_BOOK_CONTENTS = re.compile(rb'"id":"([^"]+)".*?"contents":(.*)\}$', re.DOTALL)
+_FUNDING_EVERY_NS = 10 * NS_PER_S
 
 
 def _px(px: float) -> Decimal:
@@ -61,6 +64,9 @@ class Stream:
         self.store, self.chain, self._outbox, self._settle = store, store.chain, outbox, settle
         self._connections: dict[str, tuple[IndexerConnection, web.WebSocketResponse]] = {}
         self._height = store.height
+        self._last_books: dict[tuple[str, bytes], bytes] = {}  # connection, ticker -> the last contents
+        self._held_books: dict[str, tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]]] = {}
+        self._ts_books_ns = self._ts_funding_ns = 0
 
     def now_ms(self) -> int:
         """Return the time of the rules."""
@@ -94,6 +100,7 @@ class Stream:
         finally:
             self._connections.pop(name, None)
             self._outbox.forget(name)
+            self._last_books = {key: text for key, text in self._last_books.items() if key[0] != name}
         return socket
 
     async def run(self) -> None:
@@ -117,9 +124,10 @@ class Stream:
         for instruction in instructions:
             match instruction:
                 case FetchInitial():
-                    for said in connection.subscribed(instruction, self._fetch(instruction)):
-                        assert isinstance(said, SendText), "an answer to a subscribe is text"
-                        self._send(name, said.text)
+                    said = connection.subscribed(instruction, self._fetch(instruction))
+                    for one in [*said, *self._overlap(connection, instruction)]:
+                        assert isinstance(one, SendText), "an answer to a subscribe is text"
+                        self._send(name, one.text)
                 case SendPing():
                     await socket.ping()
                 case SendText():
@@ -135,7 +143,25 @@ class Stream:
             text = _STATUS.sub(rb'"\1":"SOMETHING_NEW"', text)
         if fate.is_book_crossed and channel == ORDERBOOK and b'"subscribed"' not in text:
             text = _BIDS.sub(rb'"bids":[["999999999","1"],', text, count=1)
+        if channel == ORDERBOOK and (book := _BOOK_CONTENTS.search(text)):
+            key = (name, book[1])
+            if fate.is_book_stale and key in self._last_books:
+                text = text[: book.start(2)] + self._last_books[key] + b"}"
+            elif b'"subscribed"' not in text:
+                self._last_books[key] = book[2]
         self._outbox.push(name, channel, text, fate)
+
+    def _overlap(self, connection: IndexerConnection, fetch: FetchInitial) -> list[Instruction]:
+        # A switch sends what a snapshot has told once more, as if it were news.
+        rows = self.chain.view().snapshot_overlap_rows
+        if rows and fetch.channel == TRADES:
+            trades = self.store.list_trades(self.store.by_ticker[fetch.id], rows)
+            return connection.publish(TRADES, fetch.id, TradesReply(trades))
+        if rows and fetch.channel == SUBACCOUNTS:
+            fills = tuple(self.store.list_fills([fetch.id])[:rows])
+            orders = tuple(self.store.list_orders([fetch.id])[:rows])
+            return connection.publish(SUBACCOUNTS, fetch.id, SubaccountUpdate(orders=orders, fills=fills))
+        return []
 
     # What there is to tell.
 
@@ -149,12 +175,15 @@ class Stream:
     def on_block(self, block: Block) -> None:
         """Tell what a block of the market changed of books, tape, candles and oracle prices."""
         if not self._connections:
+            self._held_books.clear()
             return
         by_instrument = self.chain.by_instrument
         for change in block.books:
             contract = by_instrument[change.instrument_id]
-            view = [tuple((_px(px), lots * contract.lot) for px, lots in side) for side in (change.bids, change.asks)]
-            self.publish(ORDERBOOK, contract.units.ticker, BookUpdate(view[0], view[1]))
+            held = self._held_books.setdefault(contract.units.ticker, ({}, {}))
+            for side, levels in zip(held, (change.bids, change.asks), strict=True):
+                side.update({_px(px): lots * contract.lot for px, lots in levels})
+        self._publish_books()
         for instrument_id in dict.fromkeys(trade.instrument_id for trade in block.trades):
             contract = by_instrument[instrument_id]
             rows = tuple(show_trade(one, contract) for one in block.trades if one.instrument_id == instrument_id)
@@ -171,6 +200,26 @@ class Stream:
                 for mark in block.marks
             }
             self.publish(MARKETS, MARKETS, MarketsUpdate(oracle_prices=oracle))
+            self._publish_funding()
+
+    def _publish_books(self) -> None:
+        # At once, or, with a switch, the changes of some time together.
+        now_ns = self.chain.world.now_ns()
+        if now_ns < self._ts_books_ns + self.chain.view().book_every_ns:
+            return
+        self._ts_books_ns = now_ns
+        for ticker, (bids, asks) in self._held_books.items():
+            self.publish(ORDERBOOK, ticker, BookUpdate(tuple(bids.items()), tuple(asks.items())))
+        self._held_books.clear()
+
+    def _publish_funding(self) -> None:
+        now_ns = self.chain.world.now_ns()
+        if now_ns < self._ts_funding_ns + _FUNDING_EVERY_NS:
+            return
+        self._ts_funding_ns = now_ns
+        rates = {ticker: row.next_funding_rate for ticker, row in self.store.show_markets().items()}
+        trading = {ticker: MarketUpdate(next_funding_rate=rate) for ticker, rate in rates.items()}
+        self.publish(MARKETS, MARKETS, MarketsUpdate(trading=trading))
 
     def _publish_candles(self, ticker: str) -> None:
         wanted = {

@@ -25,7 +25,7 @@ from venues.simulator.price_path import make_bars
 
 SECRETS = ("01" * 32, "02" * 32)
 MINUTE_NS = 60 * NS_PER_S
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 def wait_for(condition: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
@@ -71,7 +71,7 @@ class Venue:
         )
         self.network = network
         self.node: NodeClient = asyncio.run(NodeClient.connect(network.node))
-        self.indexer = IndexerClient(network.rest_indexer, api_timeout=5.0)
+        self.indexer = IndexerClient(network.rest_indexer, api_timeout=30.0)
         self.address = self.keys[0].address
 
     def run(self, work: Any) -> Any:
