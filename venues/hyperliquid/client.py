@@ -430,6 +430,14 @@ class HyperliquidClient:
 
     async def _protect(self, child: OwnOrder, seconds: float) -> None:
         # The parent ended in part, and its children with it: place this one again for what was filled.
+        if not child.is_placing:
+            child.is_placing = True
+            try:
+                await self._place_again(child, seconds)
+            finally:
+                child.is_placing = False
+
+    async def _place_again(self, child: OwnOrder, seconds: float) -> None:
         own, upkeep, name, parent = self._own, self._need_upkeep(), child.order_id, child.parent
         deadline = _Deadline(seconds)
         if parent is None or not child.is_lost or child.wanted is not None:

@@ -165,7 +165,8 @@ async def _run(thread: ThreadPoolExecutor, function: Callable[[], Any], deadline
     except RuntimeError:
         return NotSent("the client is closed")
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(future), max(deadline.left_s(), 0.0))
+        async with asyncio.timeout(max(deadline.left_s(), 0.0)):
+            return await asyncio.wrap_future(future)
     except TimeoutError:
         return NotSent("no time left before it was sent") if future.cancelled() else None
 

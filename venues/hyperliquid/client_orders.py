@@ -26,6 +26,7 @@ from market.events import (
     OrderRequest,
     OrderTriggered,
     OrderType,
+    TimeInForce,
     VenueEvent,
 )
 from market.records import NS_PER_MS
@@ -387,7 +388,8 @@ class OwnOrders:
         if is_ended and order.wanted is not None and row.oid == order.oid:
             order.held = row  # perhaps only the old half of the modify
             return
-        if order.oid and row.oid != order.oid:
+        is_placed_again = order.is_lost and order.wanted is not None
+        if row.oid != order.oid and (order.oid or is_placed_again):
             self._replace_oid(order, row.oid, row.ts_ms, row)
         self._learn_oid(order, row.oid)
         order.expected_lots = max(order.expected_lots, order.base_lots + row.lots - row.left_lots)
@@ -401,9 +403,8 @@ class OwnOrders:
         self._tend_children(order)
 
     def _apply_open(self, order: OwnOrder, row: Row) -> None:
-        if order.is_end_told:
-            return
-        order.end = None
+        if order.end is not None:
+            return  # news from before its end
         self._tell_accepted(order, row.ts_ms)
         order.is_lost = False
         if row.status.status is OrderStatus.TRIGGERED and not order.is_triggered_told:
@@ -423,6 +424,9 @@ class OwnOrders:
     def _apply_end(self, order: OwnOrder, row: Row) -> None:
         status, message = row.status.status, row.status.message
         order.is_counted = True
+        is_immediate = OrderType.MARKET is order.request.order_type or order.request.time_in_force is TimeInForce.IOC
+        if is_immediate and message is Message.REQUESTED and not order.is_cancel_sent:
+            message = Message.IOC
         if status is OrderStatus.FILLED:
             order.expected_lots = max(order.expected_lots, order.base_lots + row.lots)
             self._tell_accepted(order, row.ts_ms)

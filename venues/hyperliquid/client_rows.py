@@ -59,6 +59,7 @@ class OwnOrder:
     is_protect_due: bool = False
     is_alone: bool = False  # placed again: the venue does not know its siblings
     protects: int = 0
+    is_placing: bool = False  # again, just now
 
     @property
     def order_id(self) -> str:

@@ -62,7 +62,8 @@ class Feed:
     async def wait_ready(self, seconds: float) -> bool:
         """Return whether every subscription came into force in time."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ready.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._ready.wait()
         return self.is_ready
 
     async def stop(self) -> None:
@@ -104,7 +105,8 @@ class Feed:
         every_s = self._settings.silence_s / _PINGS_PER_SILENCE
         while True:
             try:
-                data = await asyncio.wait_for(socket.recv(), every_s)
+                async with asyncio.timeout(every_s):
+                    data = await socket.recv()
             except TimeoutError:
                 if time.monotonic() - self.heard_s >= self._settings.silence_s:
                     return f"silent for {self._settings.silence_s:g} s"

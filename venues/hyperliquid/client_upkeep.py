@@ -239,7 +239,8 @@ class Upkeep:
         due_s = time.monotonic() + self._settings.reconcile_s
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), max(0.0, due_s - time.monotonic()))
+                async with asyncio.timeout(max(0.0, due_s - time.monotonic())):
+                    await self._woken.wait()
             self._woken.clear()
             try:
                 await self._do_due()

@@ -31,6 +31,7 @@ NOT_OPEN = "Order was never placed, already canceled, or filled."
 NOT_MODIFIABLE = "Cannot modify canceled or filled order"
 TOO_FAR = "Order price cannot be more than 80% away from the reference price"
 OPEN_INTEREST_CAP = "Order would increase open interest while open interest is capped"
+ORDERS_SPENT = "Too many open orders, limit is {cap}."  # nobody has published the venue's own words
 ONLY_POST_ONLY = "Only post-only orders allowed immediately after a network upgrade"
 
 # Words about a whole action.

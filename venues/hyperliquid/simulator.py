@@ -112,8 +112,11 @@ class HyperliquidSimulator:
 
     async def stop(self) -> None:
         """End everything that `start` began."""
-        for task in self._tasks:
-            task.cancel()
+        pending = set(self._tasks)
+        while pending:  # a wait that ends in the same moment swallows a cancel (asyncio.wait_for of 3.11)
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.2)
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         for socket in [*self._sockets.values()]:

@@ -269,6 +269,9 @@ class Desk:
         known = case.book.by_cloid.get(order.cloid.lower() if isinstance(order.cloid, str) else "")
         if known is not None and known.is_open and known is not replaced:
             return replies.translate_message(Message.DUPLICATE, asset.asset_id)
+        cap = self._world.board.view(self._world.venue, self._world.now_ns(), "order").orders_max
+        if cap is not None and replaced is None and len(case.book.open_orders()) >= cap:
+            return replies.word_with_asset(replies.ORDERS_SPENT.format(cap=cap), asset.asset_id)
         return self._find_px_refusal(asset, order, is_child)
 
     def _find_px_refusal(self, asset: rules.Asset, order: act.WireOrder, is_child: bool) -> str | None:

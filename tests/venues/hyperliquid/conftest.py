@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -90,10 +91,10 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> 
     raise AssertionError(f"waited {seconds} s for {what}")
 
 
-@pytest.fixture
-def venue() -> Iterator[Venue]:
+@contextmanager
+def run_venue(clock_ns: Callable[[], int] = time.time_ns) -> Iterator[Venue]:
     """Run the simulator on a calm market around 60000."""
-    start_ns = time.time_ns() // _BAR_NS * _BAR_NS - _BAR_NS
+    start_ns = clock_ns() // _BAR_NS * _BAR_NS - _BAR_NS
     instruments = [LISTED["BTC-PERP.HYPERLIQUID"], LISTED["ETH-PERP.HYPERLIQUID"]]
     path = {
         instrument.instrument_id: make_bars([px * (1 + 1e-5 * (i % 2)) for i in range(60)], start_ns, _BAR_NS, 50.0)
@@ -101,7 +102,7 @@ def venue() -> Iterator[Venue]:
     }
     market = DrivenMarket(instruments, Costs(4.5, 1.5, 0.0), path, MarketSettings(is_child_armed_by_part=False), 7)
     accounts = [SimulatedAccount(Account.from_key(key).address, 100_000.0, key) for key in KEYS]
-    simulator = HyperliquidSimulator(market, FaultBoard(), accounts, cadence=_QUICK)
+    simulator = HyperliquidSimulator(market, FaultBoard(), accounts, clock_ns, cadence=_QUICK)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -115,3 +116,10 @@ def venue() -> Iterator[Venue]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(30)
         loop.close()
+
+
+@pytest.fixture
+def venue() -> Iterator[Venue]:
+    """Run the simulator for one test."""
+    with run_venue() as running:
+        yield running

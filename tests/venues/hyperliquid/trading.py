@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from market.events import OrderRequest, OrderType, VenueEvent
@@ -65,6 +66,21 @@ class Trader:
     def run(self, work: Coroutine[Any, Any, Any], seconds: float = 100.0) -> Any:
         """Return what a coroutine of the client returns."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+
+    @contextmanager
+    def hurried(self, call_s: float = 2.0, unknown_s: float = 4.0) -> Iterator[None]:
+        """Let calls give up soon, and what they sent soon arrive no more: where time-outs are the subject."""
+        client: Any = self.client
+        before = client._settings
+
+        def change(settings: ClientSettings) -> None:
+            client._settings, client._questions._call_s = settings, settings.call_s
+
+        change(replace(before, call_s=call_s, unknown_s=unknown_s))
+        try:
+            yield
+        finally:
+            change(before)
 
     def submit(self, *requests: OrderRequest) -> Answer:
         """Submit, and note what is told."""
