@@ -15,8 +15,8 @@ COMMANDS = {
     "data": ("trireme.data", "data", "Import, fetch and check market data."),
     "backtest": ("trireme.backtest", "backtest", "Replay one configuration over bars."),
     "sweep": ("trireme.sweep", "sweep", "Thousands of configurations on Ray Tune, round after round, judged honestly."),
-    "paper": ("trireme.paper", "paper", "Trade on the embedded venue with the live actors."),
-    "venues": ("trireme.venues", "venues", "Simulated venues for anyone's client: prices, accounts, faults on demand."),
+    "paper": ("trireme.paper", "paper", "Trade without money: over bars, or at venues in real time."),
+    "venues": ("trireme.venues", "venues", "Simulated venues for anyone's client; is my account fit for trading?"),
     "scars": ("trireme.scars", "scars", "What broke once, run again with its guard off and on."),
     "strategies": ("trireme.strategies", "strategies", "The strategies, their parameters and what they believe."),
 }

@@ -96,7 +96,7 @@ def reach_venues(session: VenueSession, settings: Settings, directory: Path, see
     for name in names[1:]:
         if settings.venues.get(name).network is Network.MAINNET:
             raise ValueError(f"venues.{name}.network is mainnet: paper trades on simulators and testnets only")
-    simulated = tuple(name for name in names if settings.venues.get(name).network is Network.SIMULATOR)
+    simulated = tuple(name for name in names if settings.venues.get(name).is_hosted)
     deposit_quote = settings.equity_start_quote / len(session.accounts)
     if not simulated:
         data, *accounts = (make_connection(name, settings.venues.get(name), name != DATA_VENUE) for name in names)

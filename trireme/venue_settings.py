@@ -15,7 +15,7 @@ from venues.port import Endpoints
 class Network(StrEnum):
     """Which of a venue's worlds."""
 
-    SIMULATOR = "simulator"  # ours, on loopback, started when it is needed
+    SIMULATOR = "simulator"  # ours, on loopback, started when it is needed; with `http`, one that runs already
     TESTNET = "testnet"  # the venue's own, without money; Binance's data are those of its mainnet
     MAINNET = "mainnet"
 
@@ -32,6 +32,11 @@ class VenueSettings:
     ws: str = setting("")
     grpc: str = setting("")
     chain_id: str = setting("")
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether the venue is to be started by whoever needs it."""
+        return self.network is Network.SIMULATOR and not self.http
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,13 @@ _ENDPOINTS = {
     ("binance", Network.MAINNET): Endpoints(USDM_REST_URL, USDM_WS_URL),
     ("hyperliquid", Network.TESTNET): Endpoints(TESTNET_URL, f"{TESTNET_URL.replace('http', 'ws', 1)}/ws"),
     ("hyperliquid", Network.MAINNET): Endpoints(MAINNET_URL, f"{MAINNET_URL.replace('http', 'ws', 1)}/ws"),
+    ("binance", Network.SIMULATOR): Endpoints("", ""),
+    ("hyperliquid", Network.SIMULATOR): Endpoints("", ""),
+    ("dydx", Network.SIMULATOR): Endpoints("", "", "", {"chain_id": "localdydxprotocol"}),
     ("dydx", Network.TESTNET): Endpoints(
         "https://indexer.v4testnet.dydx.exchange",
         "wss://indexer.v4testnet.dydx.exchange/v4/ws",
-        "https://test-dydx-grpc.kingnodes.com",
+        "test-dydx-grpc.kingnodes.com:443",
         {"chain_id": "dydx-testnet-4"},
     ),
     ("dydx", Network.MAINNET): Endpoints(
@@ -68,7 +76,7 @@ _ENDPOINTS = {
 
 
 def make_connection(venue: str, settings: VenueSettings, is_trading: bool) -> VenueConnection:
-    """Return how a venue that is not a simulator is reached.
+    """Return how a venue that runs already is reached.
 
     Raises: ValueError naming the key of the settings that is missing.
     """
@@ -76,9 +84,11 @@ def make_connection(venue: str, settings: VenueSettings, is_trading: bool) -> Ve
     given = {name: getattr(settings, name) for name in ("http", "ws", "grpc") if getattr(settings, name)}
     extra = {**endpoints.extra} | ({"chain_id": settings.chain_id} if settings.chain_id else {})
     endpoints = replace(endpoints, **given, extra=extra)
+    if not endpoints.ws:
+        raise ValueError(f"venues.{venue}.ws is missing: a simulator at {endpoints.http} has printed it")
     if is_trading:
         if venue == "dydx" and not endpoints.grpc:
-            raise ValueError("venues.dydx.grpc is missing: name a node of dYdX's mainnet")
+            raise ValueError("venues.dydx.grpc is missing: name a node of the chain")
         if not settings.address:
             raise ValueError(f"venues.{venue}.address is missing: the account's address, not its agent's")
         check_reference(settings.key, f"venues.{venue}.key")

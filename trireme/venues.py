@@ -1,4 +1,4 @@
-"""`trireme venues`: simulated venues for anyone's client."""
+"""`trireme venues`: simulated venues for anyone's client, and a look at the accounts at real ones."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ import click
 
 from market.series import parse_interval
 from trireme.main import EXIT_FAILED
+from trireme.venue_check import check
 from trireme.venue_host import STOP_S, VENUES, VenueHost, VenueHostSettings
 
 _PARENT_CHECK_S = 0.25
@@ -20,7 +21,10 @@ _PARENT_CHECK_S = 0.25
 
 @click.group()
 def venues() -> None:
-    """Simulated venues on this machine, for anyone's client."""
+    """Simulated venues for anyone's client; whether accounts at real ones are fit for trading."""
+
+
+venues.add_command(check)
 
 
 @venues.command(short_help="Serve them on loopback until SIGTERM or Ctrl-C.")

@@ -25,6 +25,7 @@ VENUE_LANE = "venue"  # what the venue tells unasked, as if it were a lane
 TICK_S = 0.5
 FILLS_OVERLAP_NS = 60 * NS_PER_S  # asked for again at each close: a fill may be listed late
 SNAPSHOT_TRIES = 3
+EQUITY_SHARE_MIN = 0.99  # of an account's equal share of the equity that risk counts on
 NOT_CONNECTED = "not sent: the venue is not connected yet"
 
 
@@ -44,6 +45,7 @@ class VenueExecutorShell(Shell):
         self._connection = connection
         self._instruments = [plan.instruments[index] for index in plan.list_instruments(account)]
         self._leverage_max = plan.limits.leverage.leverage_max
+        self._equity_needed_quote = EQUITY_SHARE_MIN * plan.equity_start_quote / len(plan.accounts)
         self._client: TradingClient | None = None
         self._told: asyncio.Queue[tuple[VenueEvent, ...]] = asyncio.Queue()
         self._heard_count = 0
@@ -81,10 +83,15 @@ class VenueExecutorShell(Shell):
                     f"{self._connection.venue}: the account holds positions or orders that are not of this session "
                     f"({held}): close them, or use another account"
                 )
+        self._equity_quote = (await client.fetch_account()).equity_quote
+        if self.machine.is_untouched and self._equity_quote < self._equity_needed_quote:
+            raise PreflightError(
+                f"{self._connection.venue}: the account is worth {self._equity_quote:,.2f}, "
+                f"{self._equity_needed_quote:,.2f} are counted on: deposit more, or lower equity_start_quote"
+            )
         for instrument in self._instruments:
             leverage = min(instrument.leverage_max, math.ceil(self._leverage_max))
             await client.set_leverage(instrument.instrument_id, int(leverage))
-        self._equity_quote = (await client.fetch_account()).equity_quote
 
     async def close(self) -> None:
         """Let go of the venue, where everything stays as it is; then as every shell."""
