@@ -276,9 +276,13 @@ class DydxClient:
 
     async def _send_leg(self, order: OurOrder, leg: Leg, until_s: float) -> None:
         if self._sender is None:
+            leg.is_sending = False
             return
         life_blocks = IMMEDIATE_BLOCKS if leg.chain.is_immediate else RESTING_BLOCKS
-        sent = await self._sender.place(leg, life_blocks, until_s)
+        try:
+            sent = await self._sender.place(leg, life_blocks, until_s)
+        finally:
+            leg.is_sending = False
         if sent.outcome is BroadcastOutcome.REFUSED:
             self._desk.note_refused(order, leg, sent.message, self._clock_ns())
         self._settle()

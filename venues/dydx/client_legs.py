@@ -45,7 +45,8 @@ class Leg:
     trigger_px: float
     generation: int = 0  # 0: the order as it was sent first
     state: LegState = LegState.SENT
-    nonce_ms: int = 0  # of its transaction, 0: not sent by this life
+    is_sending: bool = True  # not sent yet, or not for the last time: nothing is too late for it
+    nonce_ms: int = 0  # of its transaction, 0: not sent yet
     row: OrderRow | None = None
     filled_lots: int = 0  # by fills heard
     reason: str = ""

@@ -143,7 +143,7 @@ class OrderDesk:
     def add_known(self, request: OrderRequest, lifetime: Lifetime, ts_now_ns: int) -> OurOrder:
         """Take an order of an earlier life, that may or may not live, or be on its way: unknown until it is heard."""
         order = self.add(request, lifetime, request.limit_px or request.trigger_px or 1e6)
-        order.leg.nonce_ms = ts_now_ns // 10**6
+        order.leg.nonce_ms, order.leg.is_sending = ts_now_ns // 10**6, False
         order.status = OrderStatus.UNKNOWN
         for generation in range(GENERATIONS_MAX):
             name = name_generation(request.client_order_id, generation)
@@ -177,7 +177,7 @@ class OrderDesk:
     def replace_terms(self, order: OurOrder, chain: Order, qty_lots: int, limit_px: float) -> Leg:
         """Give a short-term order's leg the terms of its replacement; the caller sends it."""
         leg = order.leg
-        leg.replaced, leg.replaced_lots = leg.chain, leg.qty_lots
+        leg.replaced, leg.replaced_lots, leg.is_sending = leg.chain, leg.qty_lots, True
         leg.chain, leg.qty_lots, leg.limit_px = chain, qty_lots, limit_px
         order.is_terms_due = order.is_modifying = True
         return leg
@@ -367,7 +367,7 @@ class OrderDesk:
         trigger = row.trigger_price
         qty_lots = self._to_lots(order, row.size)
         trigger_px = float(trigger) if isinstance(trigger, Decimal) else order.trigger_px
-        leg = Leg(order_id, row.id, qty_lots, order.limit_px, trigger_px, generation)
+        leg = Leg(order_id, row.id, qty_lots, order.limit_px, trigger_px, generation, is_sending=False)
         order.generation = max(order.generation, generation)
         order.legs = sorted([*order.legs, leg], key=lambda one: one.generation)
         self._by_uuid[row.id] = (order, leg)
@@ -404,6 +404,8 @@ class OrderDesk:
         self._note_end(order)
 
     def _is_past(self, leg: Leg, height: int, block_time_ms: int, *, is_row: bool) -> bool:
+        if leg.is_sending:
+            return False
         if leg.chain.order_id.is_short_term:
             good_til_block = leg.chain.good_til_block
             if leg.row is not None and isinstance(leg.row.good_til_block, str) and leg.row.good_til_block.isdecimal():

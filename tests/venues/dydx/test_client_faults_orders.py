@@ -186,6 +186,8 @@ def test_fill_capped_makes_the_children_follow_what_was_filled(venue: Venue) -> 
 def test_fill_during_cancel_is_told_and_the_cancel_refused(venue: Venue) -> None:
     async def work(trader: Trader) -> None:
         await trader.submit(limit("a", 1, 55_000.0))
+        exchange = venue.market.exchange
+        await until(lambda: venue.call(exchange.open_orders, trader.account_id))  # its block is after the next
         venue.switch(fault="fill_during_cancel", on="cancel", next_n=1)
         await trader.act(trader.client.cancel("a"))
         await until(lambda: trader.of("a", Fill))
