@@ -85,7 +85,7 @@ class HyperliquidClient:
 
     async def _open(self, on_events: OnEvents, known: Sequence[OrderRequest]) -> None:
         settings, http = self._settings, self._endpoints.http
-        self._on_events = on_events
+        self._on_events, self._early, self._marks = on_events, [], {}
         questions = self._questions = Questions(http, settings.call_s)
         key_address = str(self._wallet.address)
         checked = await client_preflight.check_all(

@@ -2,15 +2,17 @@
 
 import io
 import logging
+import time
 import traceback
 from typing import Any
 
 import pytest
 from eth_account import Account
 
-from market.events import Fill, OrderCanceled, OrderModified, OrderType
+from market.events import Fill, FundingPaid, OrderCanceled, OrderModified, OrderType
 from market.instruments import LISTED, Instrument, instrument_to_dict
-from tests.venues.hyperliquid.conftest import KEYS, STRANGER, Venue, wait_for
+from market.records import NS_PER_S
+from tests.venues.hyperliquid.conftest import KEYS, STRANGER, Venue, run_venue, wait_for
 from tests.venues.hyperliquid.trading import (
     CALM,
     ETH,
@@ -207,6 +209,29 @@ def test_a_later_life_hears_what_became_of_known_orders(venue: Venue) -> None:
         trader.resolve(filled.client_order_id)
         trader.wait_told(filled.client_order_id, "Fill")
         assert trader.run(trader.client.fetch_order(gone.client_order_id)).status is OrderStatus.CANCELED
+
+
+def test_funding_is_the_exchanges() -> None:
+    hour_ns = 3600 * NS_PER_S
+    shift_ns = [hour_ns - 120 * NS_PER_S - time.time_ns() % hour_ns]  # two minutes before the hour
+
+    def clock_ns() -> int:
+        return time.time_ns() + shift_ns[0]
+
+    with run_venue(clock_ns) as venue, trading(venue, clock_ns=clock_ns) as trader:
+        order = market(1, 10_000)
+        trader.submit(order)
+        trader.wait_told(order.client_order_id, "Fill")
+        wait_for(lambda: trader.lots_held() == 10_000, "the position")
+        shift_ns[0] += max(0, -clock_ns() % hour_ns - 2 * NS_PER_S)  # on to the hour
+        paid = wait_for(lambda: [event for event in [*trader.heard] if isinstance(event, FundingPaid)], "funding")
+        own = trader.exchange(lambda exchange: exchange.account_state(trader.address))
+        assert [(event.instrument_id, event.qty_lots) for event in paid] == [(ID, 10_000)]
+        assert paid[0].amount_quote == round(own.funding_quote, 6) != 0.0
+        rate = venue.call(lambda: venue.simulator.world.market.list_fundings(ID)[-1])
+        assert paid[0].funding_rate == rate.funding_rate
+        assert paid[0].index_px == pytest.approx(rate.index_px, rel=1e-3)
+        assert trader.run(trader.client.fetch_account()).funding_quote == paid[0].amount_quote
 
 
 def test_preflight_refuses_what_cannot_trade(venue: Venue) -> None:
