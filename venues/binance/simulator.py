@@ -8,7 +8,8 @@ nothing: `control` answers frames, `simulator_streams` says what is due, `sessio
 
 Faults (PROTOCOLS 4.3). Messages, by channel (aggTrade, trade, depth, partial_depth, bookTicker, markPrice, kline;
 control: answers to frames; ping): dropped, delayed, doubled, reordered, half-open (pings too), closes; book_stale says
-the last message of the stream again, book_crossed puts a bid at the ask, unknown_value renames the event. Requests, by
+the last message of the stream again (of channel "snapshot": REST answers /depth as it did the last time), book_crossed
+puts a bid at the ask, unknown_value renames the event. Requests, by
 endpoint name (depth, klines, ...): request_blackhole, http_status_before and _after (429 and 418 with Retry-After),
 reply_lost, reply_delay. Views: clock_skew (E, /time; trades keep their time), request_cap (weight a minute),
 book_throttle, price_gap, oracle_frozen, upgrade_mode (503).
@@ -156,6 +157,7 @@ class BinanceSimulator:
         self._sockets: dict[str, _Socket] = {}
         self._listeners: dict[tuple[Market, str], dict[str, _Socket]] = {}
         self._arrivals: dict[tuple[Market, str], RateWindow] = {}
+        self._snapshots: dict[str, Any] = {}  # by target, as answered last
         self._count = 0
         self._skew_ns = self._book_every_ms = self._gap_bps = 0
         self._is_oracle_frozen = False
@@ -376,6 +378,10 @@ class BinanceSimulator:
         if view.is_upgrading:
             return _refuse(UNKNOWN_ERROR, admitted.headers)
         answer = parsed if isinstance(parsed, RestRefusal) else desk.answer(parsed, venue_ms)
+        if name == "depth":
+            is_stale = self.board.decide_message(VENUE, "snapshot", now_ns).is_book_stale
+            answer = self._snapshots.get(request.raw_path, answer) if is_stale else answer
+            self._snapshots[request.raw_path] = answer
         if fate.is_reply_lost:
             return _cut(request)
         if fate.reply_delay_ns:

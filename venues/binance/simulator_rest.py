@@ -8,6 +8,7 @@ spot's `symbols` and permission parameters (everything is shown), `fundingInfo` 
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import islice
 
 from msgspec import UNSET
 
@@ -92,12 +93,19 @@ class RestDesk:
         return [self._feed(request)] if "symbol" in request.values else [*self._feeds.values()]
 
     def _agg_trades(self, request: RestRequest, ts_now_ms: int) -> Reply:
-        rows, limit = self._feed(request).agg_trades, _number(request, "limit")
+        feed, limit = self._feed(request), _number(request, "limit")
+        start_ms, end_ms = _times(request)
         if "fromId" in request.values:
             first_id = _number(request, "fromId")
-            return tuple(row for row in rows if row.trade_id >= first_id)[:limit]
-        start_ms, end_ms = _times(request)
-        kept = tuple(row for row in rows if (start_ms or 0) <= row.ts_trade_ms <= (end_ms or ts_now_ms + 10**12))
+            known = feed.agg_trades
+            is_known = bool(known) and first_id >= known[0].trade_id
+            if is_known:  # numbered without a hole: no need to look at those before
+                return tuple(islice(known, first_id - known[0].trade_id, first_id - known[0].trade_id + limit))
+            return tuple(row for row in feed.list_agg_trades() if row.trade_id >= first_id)[:limit]
+        if start_ms is None and end_ms is None and len(feed.agg_trades) >= limit:
+            return tuple(islice(feed.agg_trades, len(feed.agg_trades) - limit, None))
+        ts_to_ms = ts_now_ms + 10**12 if end_ms is None else end_ms
+        kept = tuple(row for row in feed.list_agg_trades() if (start_ms or 0) <= row.ts_trade_ms <= ts_to_ms)
         return kept[-limit:] if start_ms is None else kept[:limit]
 
     def _klines(self, request: RestRequest, ts_now_ms: int) -> Reply | RestRefusal:

@@ -2,8 +2,10 @@
 
 Trades are numbered per symbol without holes (the market's ids are one sequence for all), so that a candle's L - f + 1
 is its n. A futures price has at least two decimals, a mark eight, everything on spot eight.
-Does not model: RPI orders (`nq` equals `q`), estimated settlement (the index stands for it), trades of before the start
-beyond those the market still remembers, open interest of before the start.
+Aggregate trades that the market does not remember are made up for the last `PAST_MINUTES` before those it does, out of
+the candles (`past_trades`), when first asked for.
+Does not model: RPI orders (`nq` equals `q`), estimated settlement (the index stands for it), single trades beyond those
+the market still remembers, open interest of before the start.
 """
 
 from array import array
@@ -18,6 +20,7 @@ from market.instruments import Instrument
 from market.records import NS_PER_DAY, NS_PER_MS, NS_PER_S, Side
 from venues.binance.book_publisher import BookPublisher
 from venues.binance.messages import AggTrade, Kline, KlineBar, MarkPrice, Trade
+from venues.binance.past_trades import make_past_trades
 from venues.binance.rest_replies import AggTradeRow, KlineRow, TradeRow
 from venues.binance.streams import Market
 from venues.simulator.candles import Candle, align_open_ns
@@ -28,6 +31,7 @@ BOOK_FIRST_ID = 7_000_000_000
 TRADE_FIRST_ID = 5_000_000_000
 AGG_TRADE_FIRST_ID = 2_000_000_000
 TRADES_KEPT = 20_000  # rows of REST, each kind
+PAST_MINUTES = 45
 MINUTE_NS = 60 * NS_PER_S
 INTERVALS_NS = {
     "1m": MINUTE_NS,
@@ -70,8 +74,11 @@ class SymbolFeed:
         for side, levels in ((Side.BUY, book.bids), (Side.SELL, book.asks)):
             for level in levels:
                 self.publisher.set_level(side, self.write_px(level.px), self.write_qty(level.qty_lots))
-        for trade in market.list_trades(self.instrument_id, 1_000_000):
+        known = market.list_trades(self.instrument_id, 1_000_000)
+        self._ts_known_ns = known[0].ts_event_ns if known else market.ts_now_ns
+        for trade in known:
             self._add_trade(trade)
+        self._past_agg_trades: tuple[AggTradeRow, ...] | None = None
 
     def write_px(self, px: float) -> str:
         """Return a px as the venue writes it; the px is on the tick's grid, so nothing is lost."""
@@ -113,6 +120,33 @@ class SymbolFeed:
         self.agg_trades.append(
             AggTradeRow(agg_id, px, qty, first_id, self.last_trade_id, ts_ms, is_buyer_maker, is_best, normal)
         )
+
+    def list_agg_trades(self) -> tuple[AggTradeRow, ...]:
+        """Return the aggregate trades that REST has, oldest first and numbered without a hole."""
+        if self.agg_trades and self.agg_trades[0].trade_id != AGG_TRADE_FIRST_ID:
+            return tuple(self.agg_trades)  # so much has happened since the start that it is out of reach
+        if self._past_agg_trades is None:
+            self._past_agg_trades = self._make_past()
+        return (*self._past_agg_trades, *self.agg_trades)
+
+    def _make_past(self) -> tuple[AggTradeRow, ...]:
+        minute_ns = self._ts_known_ns // MINUTE_NS * MINUTE_NS
+        candles = self.market.list_candles(
+            self.instrument_id, MINUTE_NS, minute_ns - PAST_MINUTES * MINUTE_NS, minute_ns + 1
+        )
+        until_ms = (minute_ns + MINUTE_NS) // NS_PER_MS
+        known = [row for row in self.trades if row.ts_trade_ms < until_ms]
+        lots_known = round(sum(Decimal(row.qty) for row in known) / self._lot)
+        made = make_past_trades(candles, self._ts_known_ns, lots_known, len(known), self.instrument.tick_px)
+        is_best = UNSET if self.is_futures else True
+        rows: list[AggTradeRow] = []
+        for back, trade in zip(range(len(made), 0, -1), made, strict=True):
+            px, qty, trade_id = self.write_px(trade.px), self.write_qty(trade.lots), TRADE_FIRST_ID - back
+            rows.append(
+                AggTradeRow(AGG_TRADE_FIRST_ID - back, px, qty, trade_id, trade_id, trade.ts_ns // NS_PER_MS,
+                            trade.is_buyer_maker, is_best, qty if self.is_futures else UNSET)
+            )  # fmt: skip
+        return tuple(rows)
 
     # What the streams say.
 

@@ -1,7 +1,8 @@
 """What a feed makes of the streams of one socket: which were acknowledged, which are silent, which came twice. Sans-IO.
 
 `StreamWatch`: a stream that was acknowledged and brings nothing is on the wrong path or dead: it is asked for again,
-with growing patience; a live channel (the mark price comes every second) that falls silent ends the connection.
+with growing patience; a live channel (the mark price comes every second) or a whole connection that falls silent ends
+the connection.
 `OverlapFilter`: while an old and a new connection overlap, each update is passed on from whichever is first.
 """
 
@@ -100,6 +101,9 @@ class StreamWatch:
     def on_time(self, ts_now_ns: int) -> list[AskAgain | GiveUp]:
         """Return what is due by now."""
         todo: list[AskAgain | GiveUp] = []
+        silent_ns = ts_now_ns - self.ts_alive_ns
+        if self.ts_alive_ns and silent_ns >= self._settings.silence_ns:
+            return [GiveUp(f"the whole connection is silent for {silent_ns / NS_PER_S:.1f} s")]
         for name, watched in self._streams.items():
             if watched.ts_asked_ns < 0:
                 continue

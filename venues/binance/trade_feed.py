@@ -4,12 +4,14 @@ Binance numbers a symbol's aggregate trades without holes, so a lost one is know
 waits while REST is asked for the missing trades (`FetchTrades`), at most `patience_ns`; then the hole is given up and
 the bars say so. After every (re)subscription REST is asked for what came since the last trade. Repeats are dropped.
 Bars (intervals the venue has no candles of) are closed only up to the time to which the tape is known to be whole: the
-connection has brought something since, and nothing is awaited from REST.
+connection has brought something since, `lateness_ns` have gone by in which trades on their way came, and nothing is
+awaited from REST. A trade lost without a sign until its bar was told is late: the next bar is AFTER_GAP.
 The trades' clock: local time minus the quickest way a trade has come; until one has come, whichever of the local and
 the venue's clock is behind.
 """
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,6 +25,7 @@ from venues.book_feed import Backoff
 
 ROWS_MAX = 1000  # of one reply
 WAITING_MAX = 50_000  # trades behind a hole; then the hole is given up
+TICKS_MIN = 5  # calls of `on_time` before what was seen counts: a process that stood still has not waited
 CLOCK_STEP_NS = NS_PER_S  # a clock that moved by more has been set
 
 
@@ -68,7 +71,7 @@ class TradeFeed:
 
     def __init__(self, interval_ns: int, settings: TapeSettings | None = None) -> None:
         self._settings = settings or TapeSettings()
-        self._builder = BarBuilder(interval_ns, self._settings.lateness_ns) if interval_ns else None
+        self._builder = BarBuilder(interval_ns) if interval_ns else None
         self._next_id = -1
         self._last_ts_ns = 0  # of the last trade told
         self._waiting: dict[int, TapeTrade] = {}
@@ -80,6 +83,8 @@ class TradeFeed:
         self._is_connected = False
         self._ts_begin_ns = 0
         self._ts_whole_ns = 0  # local: up to here the tape is known to be whole
+        self._seen: deque[tuple[int, int, int]] = deque()  # when, at which tick, alive until
+        self._ticks = 0
         self._ts_stuck_ns = -1  # since when something is awaited
         self._quickest_ns: int | None = None
         self._clock_offset_ns = 0
@@ -164,8 +169,7 @@ class TradeFeed:
             told.append(self._ask(ts_now_ns))
         if self._ts_stuck_ns >= 0 and ts_now_ns - self._ts_stuck_ns >= self._settings.patience_ns:
             told += self._give_up(ts_now_ns)
-        if self._is_connected and self._ts_stuck_ns < 0:
-            self._ts_whole_ns = max(self._ts_whole_ns, ts_alive_ns)
+        self._note_alive(ts_alive_ns, ts_now_ns)
         builder = self._builder
         if builder is None or builder.ts_open_ns < 0:
             return told
@@ -173,6 +177,20 @@ class TradeFeed:
             builder.mark_lost(self.to_trade_ns(self._ts_whole_ns), self.to_trade_ns(ts_now_ns))
             return told + builder.close_until(self.to_trade_ns(ts_now_ns))
         return told + builder.close_until(self.to_trade_ns(min(ts_now_ns, self._ts_whole_ns)))
+
+    def _note_alive(self, ts_alive_ns: int, ts_now_ns: int) -> None:
+        # What the connection brings says that all before has come, once what is on its way had time to come too.
+        self._ticks += 1
+        if not self._is_connected or self._ts_stuck_ns >= 0:
+            self._seen.clear()
+            return
+        self._seen.append((ts_now_ns, self._ticks, ts_alive_ns))
+        while self._seen:
+            ts_ns, tick, ts_until_ns = self._seen[0]
+            if ts_now_ns - ts_ns < self._settings.lateness_ns or self._ticks - tick < TICKS_MIN:
+                break
+            self._ts_whole_ns = max(self._ts_whole_ns, ts_until_ns)
+            self._seen.popleft()
 
     def to_trade_ns(self, ts_ns: int) -> int:
         """Return what the trades' clock shows at a local time, or a little less."""

@@ -38,7 +38,13 @@ from venues.simulator.driven_market import BookView, DrivenMarket, MarketSetting
 from venues.simulator.faults import FaultBoard
 
 BTC_ID = "BTC-PERP.BINANCE"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
+PATIENT = SyncSettings(
+    request_timeout_ns=900 * NS_PER_S,
+    first_message_ns=900 * NS_PER_S,
+    stale_ns=900 * NS_PER_S,
+    frozen_ns=900 * NS_PER_S,
+)  # a machine that stalls for seconds makes nothing stale
 
 
 class Clock:
@@ -62,9 +68,11 @@ class Venue:
         self.board, self.market = simulator.board, simulator.market
         self.http = aiohttp.ClientSession()
         self.books: dict[Market, dict[int, BookView]] = {kind: {} for kind in Market}
+        self.marks: set[tuple[float, float]] = set()
         simulator.world.listen(self._keep_books)
 
     def _keep_books(self, block: Any) -> None:
+        self.marks |= {(mark.mark_px, mark.oracle_px) for mark in block.marks}
         # Only where the market has not gone on: blocks that come late are told one after another.
         book = self.market.get_book(BTC_ID)
         if any(change.last_id == book.last_id for change in block.books):
@@ -81,10 +89,12 @@ class Venue:
 
 
 @contextlib.asynccontextmanager
-async def run_venue(speed: float = 1.0, block_ms: int = 70, bar_s: int = 60, **fields: Any) -> AsyncIterator[Venue]:
+async def run_venue(
+    speed: float = 1.0, block_ms: int = 70, bar_s: int = 60, start_bar: int = 50, **fields: Any
+) -> AsyncIterator[Venue]:
     """Serve a generated market from its fiftieth bar on."""
-    made = generate_market(4, [BTC_ID], 400, interval_ns=bar_s * NS_PER_S)
-    start_ns = int(made.bars[0]["ts_open_ns"][50])
+    made = generate_market(4, [BTC_ID], start_bar + 350, interval_ns=bar_s * NS_PER_S)
+    start_ns = int(made.bars[0]["ts_open_ns"][start_bar])
     settings = MarketSettings(block_ns=block_ms * NS_PER_MS, ts_start_ns=start_ns, mark_every_ns=NS_PER_S)
     market = DrivenMarket(made.instruments, Costs(5.0, 2.0, 0.0), {BTC_ID: made.bars[0]}, settings, seed=1)
     clock = Clock(start_ns + NS_PER_S, speed)
@@ -111,7 +121,9 @@ class BookFollower:
 
     def __init__(self, venue: Venue, kind: Market = Market.USDM, settings: SyncSettings | None = None) -> None:
         self.venue, self.kind = venue, kind
-        self.machine = BookSyncMachine(Continuity.FUTURES if kind is Market.USDM else Continuity.SPOT, settings)
+        self.machine = BookSyncMachine(
+            Continuity.FUTURES if kind is Market.USDM else Continuity.SPOT, settings or PATIENT
+        )
         self.lost: list[BookLost] = []
         self.done: list[SyncInstruction] = []
         self.compared = 0

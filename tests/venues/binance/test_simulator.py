@@ -114,8 +114,8 @@ def test_a_frozen_but_connected_socket_is_noticed_by_the_age_of_its_data() -> No
             venue.board.apply({"on": {"fault": "half_open"}}, venue.clock())
             await wait_until(lambda: bool(follower.lost), "the silence is noticed")
             assert follower.lost[0].reason is LostReason.STALE
-            assert any(isinstance(done, Resubscribe) for done in follower.done)
-            assert follower.age.compute_ns(venue.clock()) >= settings.stale_ns
+            await wait_until(lambda: any(isinstance(done, Resubscribe) for done in follower.done), "it knocks")
+            await wait_until(lambda: follower.age.compute_ns(venue.clock()) >= settings.stale_ns, "the age shows it")
             assert not follower._wire.closed
 
     asyncio.run(play())
@@ -222,7 +222,7 @@ def test_rest_answers_every_endpoint_with_plausible_records() -> None:
             )  # fmt: skip
             assert (await venue.ask(Market.SPOT, "exchangeInfo", symbol="BTCUSDT")).symbols[0].is_spot_trading
             for kind in Market:
-                assert abs((await venue.ask(kind, "time")).ts_server_ms - venue.clock() // 10**6) < 60_000
+                assert abs((await venue.ask(kind, "time")).ts_server_ms - venue.clock() // 10**6) < 1_200_000
                 assert await venue.ask(kind, "ping") is not None
                 assert len(await venue.ask(kind, "trades", symbol="BTCUSDT", limit=5)) == 5
                 rows = await venue.ask(kind, "klines", symbol="BTCUSDT", interval="15m", startTime=0, limit=3)

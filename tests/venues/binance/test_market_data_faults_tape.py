@@ -1,0 +1,173 @@
+"""Fault switches that reach trades, marks and bars of trades, and whole connections: what the client did about it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.venues.binance.conftest import Venue, wait_until
+from tests.venues.binance.market_client import (
+    ALL,
+    PATIENT,
+    PATIENT_TUNING,
+    TAPE,
+    Play,
+    lose_book,
+    read,
+    share_venue,
+)
+from venues.binance.streams import Route
+from venues.book_feed import LostReason
+
+SLOW_BARS = replace(PATIENT_TUNING, trade_lateness_s=3.0)  # a lost trade shows by the next one, which may take a while
+
+
+@pytest.fixture(scope="module")
+def play() -> Iterator[Play]:
+    yield from share_venue()
+
+
+def test_message_drop_of_trades_is_backfilled_in_order(play: Play) -> None:
+    async def work(venue: Venue) -> None:
+        async with read(venue, TAPE, tuning=SLOW_BARS) as reading:
+            await reading.ready()
+            count = reading.client.rest.counts["sent"]
+            reading.fault("message_drop", "aggTrade", next_n=2)
+            await wait_until(lambda: reading.client.rest.counts["sent"] > count, "REST is asked")
+            await reading.more_bars(2)
+            reading.check_tape()
+            reading.check_bars()
+            assert reading.feed.tape is not None
+            assert reading.feed.tape.holes == 0
+
+    play(work)
+
+
+def test_message_duplicate_of_trades_and_marks_is_told_once_and_of_depth_distrusted(play: Play) -> None:
+    async def work(venue: Venue) -> None:
+        async with read(venue) as reading:
+            await reading.ready()
+            assert reading.feed.tape is not None
+            for channel in ("aggTrade", "markPrice"):
+                reading.fault("message_duplicate", channel, copies=3)
+            await wait_until(lambda: reading.feed.tape.repeats >= 4, "repeats came")
+            count = len(reading.marks)
+            await wait_until(lambda: len(reading.marks) >= count + 2, "marks came")
+            reading.mend()
+            reading.check_tape()
+            times = [mark.ts_event_ns for mark in reading.marks]
+            assert times == sorted(set(times))
+            await reading.more_bars(1)
+            reading.check_bars()
+            reading.fault("message_duplicate", "depth", next_n=1)
+            await lose_book(reading, LostReason.REPEATED)
+
+    play(work)
+
+
+def test_message_reorder_of_trades_is_put_in_order_and_of_depth_is_a_gap(play: Play) -> None:
+    async def work(venue: Venue) -> None:
+        async with read(venue, ALL, tuning=SLOW_BARS) as reading:
+            await reading.ready()
+            reading.fault("message_reorder", "aggTrade", next_n=3, behind=2)
+            reading.fault("message_reorder", "depth", next_n=1, behind=1000)
+            await lose_book(reading, LostReason.GAP)
+            await reading.more_bars(2)
+            reading.check_tape()
+            reading.check_bars()
+
+    play(work)
+
+
+def test_half_open_connections_are_noticed_by_silence_and_replaced(play: Play) -> None:
+    async def work(venue: Venue) -> None:
+        settings = replace(PATIENT, silence_s=3.0, stale_s=3.0, call_s=10.0)
+        async with read(venue, ALL, settings) as reading:
+            await reading.ready()
+            sockets = reading.client.sockets
+            reading.fault("half_open", "markPrice", next_n=1)
+            reading.fault("half_open", "depth", next_n=1)
+            await wait_until(lambda: sockets[Route.MARKET].counts.get("lost", 0) >= 1, "the rest is replaced")
+            assert "silent" in sockets[Route.MARKET].reasons[0]
+            await wait_until(lambda: sockets[Route.PUBLIC].counts.get("lost", 0) >= 1, "the books too")
+            assert set(reading.feed.lost_reasons) & {LostReason.STALE, LostReason.FROZEN}
+            reading.mend()
+            await wait_until(lambda: reading.compare_book(), "the book is right again")
+            count = len(reading.trades)
+            await wait_until(lambda: len(reading.trades) >= count + 3, "trades go on")
+            await reading.more_bars(2)
+            reading.check_tape()
+            reading.check_bars()
+
+    play(work)
+
+
+def test_connection_close_is_followed_by_backoff_resubscription_and_backfill(play: Play) -> None:
+    async def work(venue: Venue) -> None:
+        async with read(venue) as reading:
+            await reading.ready()
+            sockets = reading.client.sockets
+            for count in (1, 2):
+                for code, channel in ((1006, "aggTrade"), (1011, "depth")):
+                    reading.fault("connection_close", channel, next_n=1, code=code)
+                for socket in sockets.values():
+                    await wait_until(lambda s=socket, n=count: s.counts.get("lost", 0) >= n, "a cut")  # type: ignore[misc]
+            assert all(socket.counts["connects"] <= 4 for socket in sockets.values())
+            assert LostReason.DISCONNECTED in reading.feed.lost_reasons
+            await wait_until(lambda: reading.compare_book(), "the book is right again")
+            await reading.more_bars(3)
+            reading.check_tape()
+            reading.check_bars()
+
+    play(work)
+
+
+def test_unknown_value_is_counted_and_what_it_hid_is_fetched(play: Play) -> None:
+    async def work(venue: Venue) -> None:
+        async with read(venue, ALL, tuning=SLOW_BARS) as reading:
+            await reading.ready()
+            for channel in ("aggTrade", "depth", "markPrice"):
+                reading.fault("unknown_value", channel, next_n=1)
+            await wait_until(
+                lambda: sum(socket.counts.get("unknown", 0) for socket in reading.client.sockets.values()) >= 3, "seen"
+            )
+            await lose_book(reading, LostReason.GAP)
+            await reading.more_bars(2)
+            reading.check_tape()
+            reading.check_bars()
+            assert all(socket.counts["connects"] == 1 for socket in reading.client.sockets.values())
+
+    play(work)
+
+
+@pytest.mark.parametrize("skew_ms", [-90_000, 90_000])
+def test_clock_skew_is_measured_and_reported_and_the_data_stay_right(play: Play, skew_ms: int) -> None:
+    async def work(venue: Venue) -> None:
+        settings = replace(PATIENT, reconcile_s=0.2, stale_s=30.0)
+        async with read(venue, ALL, settings) as reading:
+            await reading.ready()
+            reading.fault("clock_skew", skew_ms=skew_ms)
+            await wait_until(lambda: reading.says("clock:", "against the venue's"), "the skew is reported")
+            count = len(reading.marks)
+            await wait_until(lambda: len(reading.marks) >= count + 1, "marks go on")
+            await reading.more_books()
+            await reading.more_bars(2)
+            reading.check_bars()
+            reading.check_tape()
+            reading.mend()
+            await wait_until(lambda: not reading.says("clock:"), "all is well again")
+            await reading.more_books()
+
+    play(work)
+
+
+def test_oracle_frozen_is_told_as_it_is(play: Play) -> None:
+    async def work(venue: Venue) -> None:
+        async with read(venue, TAPE) as reading:
+            await reading.ready()
+            reading.fault("oracle_frozen")
+            count = len(reading.marks)
+            await wait_until(lambda: len(reading.marks) >= count + 4, "marks go on")
+            assert len({mark.index_px for mark in reading.marks[count + 2 :]}) == 1
+
+    play(work)
