@@ -98,7 +98,8 @@ class LaneReceiver:
     async def wait_connected(self, timeout_s: float) -> None:
         """Raises TimeoutError, naming the lane, when there is no connection in time."""
         try:
-            await asyncio.wait_for(self._connected.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._connected.wait()
         except TimeoutError:
             why = self.failure or self._trouble or "still trying"
             raise TimeoutError(f"lane {self.lane!r} has no sender after {timeout_s} s: {why}") from None

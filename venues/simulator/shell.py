@@ -104,7 +104,8 @@ class _Way:
         self.writer.cancel()
         for last in (code, ABNORMAL_CLOSE):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._close(last), CUT_S)
+                async with asyncio.timeout(CUT_S):
+                    await self._close(last)
                 return
 
     async def _close(self, code: int) -> None:
@@ -161,8 +162,9 @@ class Outbox:
                     self._hand_over(delivery)
                 next_ns = self._machine.ts_next_ns
                 due_s = IDLE_S if next_ns is None else (next_ns - self._world.now_ns()) / NS_PER_S
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._is_pushed.wait(), min(max(due_s, 0.0005), IDLE_S))
+                with contextlib.suppress(TimeoutError):  # not wait_for: in 3.11 it may swallow a cancel
+                    async with asyncio.timeout(min(max(due_s, 0.0005), IDLE_S)):
+                        await self._is_pushed.wait()
             raise self._failure
         finally:
             tasks = [*self._tasks]
