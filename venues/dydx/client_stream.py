@@ -66,6 +66,7 @@ class StreamSession:
         self._ts_subscribed_ns = 0
         self._ts_opened_ns = ts_now_ns
         self.unknown = 0
+        self.doubts = 0  # how often everything had to be subscribed again
 
     @property
     def is_live(self) -> bool:
@@ -108,6 +109,7 @@ class StreamSession:
     def doubt(self, ts_now_ns: int) -> None:
         """Have every channel subscribed again, as after a hole."""
         if self._ts_again_ns is None:
+            self.doubts += 1
             self._ts_again_ns = max(ts_now_ns, self._ts_subscribed_ns + RESUBSCRIBE_NS)
 
     def advance(self, ts_now_ns: int) -> list[bytes]:
