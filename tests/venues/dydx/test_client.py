@@ -10,6 +10,7 @@ import pytest
 from market.events import (
     CancelRejected,
     Fill,
+    FundingPaid,
     OrderAccepted,
     OrderCanceled,
     OrderModified,
@@ -240,3 +241,25 @@ def test_preflight_refuses_what_is_not_fit_and_secrets_stay_secret(
     text = " ".join([*said, logs.text])
     for secret in (*SECRETS, "zz" * 32, "03" * 32, "secretword"):
         assert secret not in text
+
+
+def test_funding_is_told_and_sums_to_the_last_unit(venue: Venue) -> None:
+    async def work(trader: Trader) -> None:
+        await trader.submit(market("a", 1))
+        await until(lambda: trader.of("a", Fill))
+        chain, exchange = venue.simulator.chain, venue.market.exchange
+
+        def settle() -> None:
+            paid = exchange.settle_funding(BTC_ID, 0.0001, 60_000.0, venue.market.ts_now_ns)
+            for account_id, event in paid:
+                if account_id in chain.accounts:
+                    chain._tell(account_id, fundings=(chain._show_funding(account_id, event),))
+
+        venue.call(settle)
+        await until(lambda: any(isinstance(event, FundingPaid) for event in trader.told))
+        (paid,) = [event for event in trader.told if isinstance(event, FundingPaid)]
+        assert (paid.qty_lots, paid.funding_rate) == (100, 0.0001)
+        await trader.check_same()
+        assert paid.amount_quote == (await trader.client.fetch_account()).funding_quote < 0
+
+    run(venue, work)
