@@ -1,0 +1,264 @@
+"""What every trading client promises, on every venue, through the real SDK over real sockets (`venues.port`)."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from market.events import (
+    CancelRejected,
+    Fill,
+    FillKind,
+    OrderAccepted,
+    OrderCanceled,
+    OrderModified,
+    OrderRejected,
+    OrderRequest,
+    OrderTriggered,
+    TimeInForce,
+)
+from tests.venues.contract.stage import Stage, run_stage, until
+from tests.venues.contract.trader import Trader, trade
+from tests.venues.contract.venues_under_test import TRADING, TradingVenue
+from venues.lifecycle import OrderStatus
+from venues.orders import Message
+
+LOTS = 400  # of BTC: every venue takes them, and each tenth
+
+
+def has_moved(trader: Trader, guard: OrderRequest, px: float) -> bool:
+    """Whether a stop below the mark has gone off, or the mark has left it behind."""
+    return bool(trader.told.of(guard, OrderTriggered)) or trader.get_mark_px() > px * 1.0003
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with run_stage(tuple(venue.name for venue in TRADING), accounts=24) as running:
+        yield running
+
+
+@pytest.fixture(params=TRADING, ids=str)
+def venue(request: pytest.FixtureRequest) -> TradingVenue:
+    return request.param
+
+
+def test_a_limit_order_rests_changes_in_place_and_goes(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        client = trader.client
+        order = trader.limit(1, LOTS, trader.get_px() * 0.9)
+        assert (await trader.submit(order)).unknown_ids == ()
+        (accepted,) = await trader.wait_told(order, OrderAccepted)
+        assert accepted.venue_order_id
+        (report,) = await client.fetch_open_orders()
+        assert (report.client_order_id, report.qty_lots, report.side) == (order.client_order_id, LOTS, 1)
+        assert (report.status, report.is_reduce_only, report.is_armed) == (OrderStatus.ACCEPTED, False, True)
+        assert report.limit_px == pytest.approx(order.limit_px, rel=1e-4)  # rounded to the venue's tick
+        await trader.compare()
+        px = round(trader.get_px() * 0.92, -2)
+        assert (await trader.modify(order, qty_lots=LOTS // 2, limit_px=px)).unknown_ids == ()
+        (modified,) = await trader.wait_told(order, OrderModified)
+        assert (modified.qty_lots, modified.limit_px, modified.trigger_px) == (LOTS // 2, px, 0.0)
+        await trader.compare()
+        assert not trader.told.of(order, OrderCanceled)
+        assert (await trader.cancel(order)).unknown_ids == ()
+        (canceled,) = await trader.wait_told(order, OrderCanceled)
+        assert canceled.message == Message.REQUESTED
+        assert await client.fetch_open_orders() == ()
+        await trader.compare()
+        again = await trader.cancel(order)
+        assert [type(event) for event in again.events] == [CancelRejected]
+        again = await trader.modify(order, limit_px=px)
+        assert [type(event) for event in again.events] == [CancelRejected]
+        await trader.compare()
+
+    trade(stage, venue, work)
+
+
+def test_market_orders_fill_and_reduce_only_closes_no_further(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        eth = venue.eth.instrument_id
+        bought = await trader.buy(LOTS)
+        closing = trader.market(-1, 3 * LOTS, is_reduce_only=True)
+        assert (await trader.submit(closing)).unknown_ids == ()
+        await trader.wait_told(closing, Fill)
+        sold = await trader.buy(LOTS, -1, instrument_id=eth)
+        for request in (bought, sold):
+            assert sum(fill.fill_qty_lots for fill in trader.told.of(request, Fill)) == LOTS
+            assert len(trader.told.of(request, OrderAccepted)) == 1
+        (first, *_) = trader.told.of(sold, Fill)
+        assert first.ts_event_ns in {fill.ts_event_ns for fill in await trader.client.fetch_fills(first.ts_event_ns)}
+        later = await trader.client.fetch_fills(first.ts_event_ns + 1_000_000)
+        assert bought.client_order_id not in {fill.client_order_id for fill in later}
+        await until(lambda: not trader.told.statuses([closing])[0].is_open, "the end of what could not be closed")
+        assert sum(fill.fill_qty_lots for fill in trader.told.of(closing, Fill)) == LOTS
+        assert trader.get_held() == {eth: -LOTS}
+        await trader.compare()
+
+    trade(stage, venue, work)
+
+
+def test_what_the_venue_refuses_is_refused_never_unknown(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        px = trader.get_px()
+        refused = {
+            "too small": trader.limit(1, venue.too_small_lots, px * 0.9),
+            "reduce-only without a position": trader.market(-1, LOTS, is_reduce_only=True),
+            "too much margin": trader.limit(1, 10**9, px * 0.99),
+            "no such instrument": trader.market(1, LOTS, instrument_id=f"DOGE-PERP.{venue.name.upper()}"),
+        }
+        for name, request in refused.items():
+            answer = await trader.submit(request)
+            assert answer.unknown_ids == (), name
+            (event,) = await trader.wait_told(request, OrderRejected)
+            assert event.message, name
+            assert [type(one) for one in trader.told.of(request)] == [OrderRejected], name
+        crossing = trader.limit(1, LOTS, px * 1.03, time_in_force=TimeInForce.POST_ONLY)
+        assert (await trader.submit(crossing)).unknown_ids == ()
+        await until(lambda: not trader.told.statuses([crossing])[0].is_open, "post-only refused")
+        # Refused, or taken and removed at once: one message, and never a fill.
+        assert {one.message for one in trader.told.of(crossing, (OrderRejected, OrderCanceled))} == {Message.POST_ONLY}
+        assert not trader.told.fills
+        assert trader.list_resting() == []
+        assert await trader.client.fetch_order("0x" + "0" * 32) is None
+        await trader.compare()
+
+    trade(stage, venue, work)
+
+
+def test_a_group_protects_from_entry_to_stop(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        entry, guard, goal = trader.make_group(LOTS)
+        assert (await trader.submit(entry, guard, goal)).unknown_ids == ()
+        await trader.wait_status(OrderStatus.FILLED, entry)
+        await trader.wait_status(OrderStatus.ACCEPTED, guard, goal)
+        await trader.compare()
+        assert [one.leaves_lots for one in trader.list_resting()] == [LOTS, LOTS]
+        # The trigger follows the mark from below until the market comes there: also across a modify on its way.
+        while not trader.told.of(guard, OrderTriggered):
+            px = trader.get_mark_px()
+            answer = await trader.modify(guard, trigger_px=px * 0.9999)
+            assert answer.unknown_ids == ()
+            await until(partial(has_moved, trader, guard, px), "the mark moves, or the stop goes off")
+        await trader.wait_status(OrderStatus.FILLED, guard)
+        assert {fill.kind for fill in trader.told.of(guard, Fill)} == {FillKind.STOP.value}
+        (ended,) = await trader.wait_told(goal, OrderCanceled)
+        assert ended.message in (Message.SIBLING_FILLED, Message.POSITION_CLOSED)
+        assert trader.get_held() == {}
+        await trader.compare()
+
+    trade(stage, venue, work)
+
+
+def test_a_target_that_is_reached_ends_its_stop(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        entry, guard, goal = trader.make_group(LOTS)
+        await trader.submit(entry, guard, goal)
+        await trader.wait_status(OrderStatus.FILLED, entry)
+        await trader.modify(goal, limit_px=trader.get_px() * 0.995)  # through the market
+        await trader.wait_status(OrderStatus.FILLED, goal)
+        assert {fill.kind for fill in trader.told.of(goal, Fill)} == {FillKind.TAKE_PROFIT.value}
+        await trader.wait_status(OrderStatus.CANCELED, guard)
+        assert trader.get_held() == {}
+        await trader.compare()
+
+    trade(stage, venue, work)
+
+
+def test_children_of_an_entry_that_ends_unfilled_go_with_it(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        px = trader.get_px()
+        group = trader.limit(1, LOTS, px * 0.9), trader.stop(-1, LOTS, px * 0.8), trader.target(-1, LOTS, px * 1.2)
+        assert (await trader.submit(*group)).unknown_ids == ()
+        await trader.wait_status(OrderStatus.ACCEPTED, *group)
+        await trader.cancel(group[0])
+        await trader.wait_status(OrderStatus.CANCELED, *group)
+        assert [trader.told.of(one, OrderCanceled)[0].message for one in group[1:]] == [Message.PARENT_CANCELED] * 2
+        assert trader.list_resting() == []
+        await trader.compare()
+
+    trade(stage, venue, work)
+
+
+def test_children_take_the_size_of_what_their_entry_filled(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        group = trader.make_group(LOTS)
+        stage.switch(venue.name, "fill_capped", on="order", next_n=1, lots=LOTS // 4)
+        await trader.submit(*group)
+        await until(lambda: not trader.told.statuses(group)[0].is_open, "the end of the entry")
+        assert trader.held_lots() == LOTS // 4
+        assert trader.told.statuses(group)[0] is OrderStatus.CANCELED
+        await until(lambda: {one.leaves_lots for one in trader.list_resting()} == {LOTS // 4}, "both follow")
+        for child in group[1:]:
+            assert (await trader.wait_told(child, OrderModified))[-1].qty_lots == LOTS // 4
+            assert not trader.told.of(child, OrderCanceled)
+        await trader.compare()
+        closing = trader.market(-1, LOTS // 4, is_reduce_only=True)
+        await trader.submit(closing)
+        await trader.wait_status(OrderStatus.FILLED, closing)
+        await trader.wait_status(OrderStatus.CANCELED, *group[1:])  # nothing is left to protect
+        await trader.compare()
+
+    trade(stage, venue, work)
+
+
+def test_a_stop_is_never_absent_while_it_is_modified(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        group = trader.make_group(LOTS)
+        await trader.submit(*group)
+        await trader.wait_status(OrderStatus.FILLED, group[0])
+        await trader.compare()
+        simulator, counts = stage.simulator(venue.name), []
+        target_px = next(one.px for one in trader.list_resting() if one.px > trader.get_px())
+
+        def count(_: object) -> None:
+            held = venue.list_resting(simulator, trader.account_id)
+            counts.append(sum(one.leaves_lots for one in held if one.px != target_px))
+
+        stage.call(simulator.world.listen, count)
+        for part in (0.91, 0.92):
+            px = trader.get_px() * part
+            await trader.modify(group[1], trigger_px=px)
+            assert trader.told.of(group[1], OrderModified)[-1].trigger_px == pytest.approx(px, rel=1e-4)
+        await trader.compare()
+        assert counts
+        assert min(stage.call(lambda: [*counts])) >= LOTS
+        counts.clear()
+
+    trade(stage, venue, work)
+
+
+def test_leverage_is_capped(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        btc = venue.btc
+        await trader.client.set_leverage(btc.instrument_id, 2)
+        if venue.is_leverage_at_venue:
+            account = trader.ask(lambda exchange: exchange._account(trader.account_id))
+            assert account.leverages[btc.instrument_id] == 2
+        for leverage in (0, int(btc.leverage_max) + 1):
+            with pytest.raises(ValueError, match="leverage"):
+                await trader.client.set_leverage(btc.instrument_id, leverage)
+        three_times = int(3 * trader.account.deposit_quote / (trader.get_px() * btc.lot_base))
+        request = trader.market(1, three_times)
+        assert (await trader.submit(request)).unknown_ids == ()
+        (event,) = await trader.wait_told(request, OrderRejected)
+        assert Message.INSUFFICIENT_MARGIN in event.message
+        await trader.buy(LOTS)
+        await trader.compare()
+
+    trade(stage, venue, work)
+
+
+def test_an_id_is_sent_once(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        order = trader.limit(1, LOTS, trader.get_px() * 0.9)
+        await trader.submit(order)
+        again = await trader.submit(order)
+        assert [(type(one), one.message) for one in again.events] == [(OrderRejected, Message.DUPLICATE)]
+        bought = await trader.buy(LOTS)
+        again = await trader.submit(bought)
+        assert [(type(one), one.message) for one in again.events] == [(OrderRejected, Message.DUPLICATE)]
+        assert trader.held_lots() == LOTS
+        assert len(trader.list_resting()) == 1
+        await trader.compare()
+
+    trade(stage, venue, work)
