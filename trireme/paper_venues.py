@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from actors.market_feed.venue_source import VenueSource
 from actors.plan import Plan, VenueAccount
 from market.catalog import MarketData, make_market
 from market.instruments import LISTED, Instrument, find_instrument
-from market.records import BAR_DTYPE, NS_PER_S, Bar
+from market.records import BAR_DTYPE
 from market.series import format_interval, parse_interval
 from market.storage import replacing
 from trireme.house import PaperHouse
@@ -24,7 +24,6 @@ from venues.simulator.accounts import SimulatedAccount
 
 DATA_VENUE = "binance"
 INTERVAL_DEFAULT = "15m"
-KLINE_NS_MIN = 60 * NS_PER_S  # a venue has candles of a minute and more, older than itself
 HISTORY_BARS = 300  # observed before the first bar that is decided on
 
 
@@ -77,11 +76,10 @@ def choose_session(
 
 @dataclass(frozen=True, slots=True)
 class VenueLinks:
-    """The ways to the venues of a session; `past` is what a simulator's data were before it began."""
+    """The ways to the venues of a session."""
 
     data: VenueConnection
     accounts: tuple[VenueConnection, ...]
-    past: Mapping[str, tuple[Bar, ...]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -112,18 +110,7 @@ def reach_venues(session: VenueSession, settings: Settings, directory: Path, see
             else make_connection(name, settings.venues.get(name), name != DATA_VENUE)
             for name in names
         )
-        past = list_past(session, hosted) if DATA_VENUE in simulated else {}
-        yield VenueLinks(data, tuple(accounts), past)
-
-
-def list_past(session: VenueSession, hosted: HostedVenues) -> dict[str, tuple[Bar, ...]]:
-    """Return the bars before a simulator's start, where they are shorter than the shortest that it keeps."""
-    if session.interval_ns >= KLINE_NS_MIN:
-        return {}
-    return {
-        name: tuple(Bar(*bar.item()) for bar in hosted.list_past(name, HISTORY_BARS))
-        for name in dict.fromkeys(session.data_ids)
-    }
+        yield VenueLinks(data, tuple(accounts))
 
 
 def _write_keys(path: Path, accounts: Mapping[str, SimulatedAccount]) -> None:
@@ -142,8 +129,7 @@ def _connect_to_simulator(venue: HostedVenue, keys: Path) -> VenueConnection:
 def make_venue_source(session: VenueSession, links: VenueLinks, bars: int | None, history: int | None) -> VenueSource:
     """Return where the feed's bars come from."""
     history = HISTORY_BARS if history is None else history
-    past = {name: past[len(past) - min(len(past), history) :] for name, past in links.past.items()}
-    return VenueSource(links.data, session.data_ids, session.interval_ns, history, bars or 0, past)
+    return VenueSource(links.data, session.data_ids, session.interval_ns, history, bars or 0)
 
 
 def read_bars(house: PaperHouse) -> MarketData:

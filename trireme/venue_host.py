@@ -250,7 +250,6 @@ class HostedVenues:
         self._start_s = start_s
         self._process: subprocess.Popen[str] | None = None
         self._venues: dict[str, HostedVenue] = {}
-        self._path: SharedPath | None = None
         self.ts_start_ns = 0
 
     def __enter__(self) -> "HostedVenues":
@@ -310,15 +309,6 @@ class HostedVenues:
                 process.wait()
         if process.stdout is not None:
             process.stdout.close()
-
-    def list_past(self, instrument_id: str, count: int) -> Bars:
-        """Return the last bars before that in which the venues began, at most `count`, as they show them.
-
-        They are computed from the seed, or the catalog: nobody is asked. On fast bars no venue has candles so short.
-        """
-        if self._path is None:
-            self._path = make_path(self.settings, self.ts_start_ns)
-        return self._path.list_past(LISTED[instrument_id], count)
 
     def _await_line(self, process: "subprocess.Popen[str]") -> str:
         assert process.stdout is not None, "opened as a pipe"

@@ -96,8 +96,6 @@ class VenueFeedShell(Shell):
 
     async def _fetch(self, client: MarketDataClient, count: int) -> None:
         for name in self._data_ids:
-            for bar in self._source.past.get(name, ()):
-                self._joiner.offer(name, bar)
             while True:
                 try:
                     bars = await client.fetch_bars(name, self._source.interval_ns, count)

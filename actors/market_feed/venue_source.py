@@ -1,7 +1,7 @@
 """A feed's bars as a venue tells them: which stand for what trades, when a close is complete, which come too late."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from actors.connections import VenueConnection
 from market.events import BarsClosed
@@ -16,7 +16,6 @@ class VenueSource:
 
     `data_ids`: for each instrument of the plan, in its order, the one whose bars decide for it. `history`: how many
     closed bars are observed before the first that is decided on. `bars`: after so many the feed ends; 0: never.
-    `past`: by instrument, bars older than what the venue tells: a simulator knows no trades of before its start.
     """
 
     connection: VenueConnection
@@ -24,7 +23,6 @@ class VenueSource:
     interval_ns: int
     history: int = 300
     bars: int = 0
-    past: Mapping[str, tuple[Bar, ...]] = field(default_factory=dict)
 
 
 class CloseJoiner:

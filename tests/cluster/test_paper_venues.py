@@ -30,7 +30,7 @@ from cluster.session import Session
 from market.events import OrderRequest
 from market.fills import Costs
 from market.instruments import LISTED, lots_to_qty
-from market.records import NS_PER_S, Bar
+from market.records import NS_PER_S
 from market.storage import replacing
 from risk.limits import LIMITS_DEFAULT, switch
 from strategies.catalog import parse_params
@@ -81,9 +81,8 @@ def house(ray_session: Session, hosted: HostedVenues, tmp_path: Path) -> Iterato
         5 * NS_PER_S,
         accounts=accounts,
     )
-    past = {name: tuple(Bar(*bar.item()) for bar in hosted.list_past(name, 100)) for name in DATA}
     data = VenueConnection("binance", hosted["binance"].endpoints)
-    source = VenueSource(data, DATA, 5 * NS_PER_S, 100, BARS, past)
+    source = VenueSource(data, DATA, 5 * NS_PER_S, 100, BARS)
     house = PaperHouse(ray_session, plan, source, tmp_path, supervisor=PATIENT, connections=connections)
     try:
         house.start("venues", "test")

@@ -74,10 +74,6 @@ class SharedPath:
             return path, {}
         return path, {one.instrument_id: partial(self.make_bars, one) for one in instruments}
 
-    def list_past(self, instrument: Instrument, count: int) -> Bars:
-        """Return the last bars before that of the present, at most `count`, as an instrument's venue shows them."""
-        return self.make_bars(instrument, 1)[max(0, self.history_bars - count) : self.history_bars]
-
     def make_bars(self, instrument: Instrument, count: int) -> Bars:
         """Return `count` bars or more of an instrument, recorded ones all and once."""
         base = self._take(instrument.base, count)

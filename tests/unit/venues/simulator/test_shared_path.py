@@ -36,7 +36,6 @@ def test_more_bars_begin_with_the_fewer() -> None:
     few, more = path.make_bars(instrument, 10), path.make_bars(instrument, BARS_INITIAL + 1)
     assert (len(few), len(more)) == (BARS_INITIAL, 2 * BARS_INITIAL)
     assert few.tobytes() == more[: len(few)].tobytes()
-    assert path.list_past(instrument, 300).tobytes() == few[HISTORY_BARS - 300 : HISTORY_BARS].tobytes()
 
 
 def test_venues_see_one_price_on_their_own_ticks() -> None:
