@@ -22,6 +22,9 @@ class OrderType(StrEnum):
     MARKET = "market"
     LIMIT = "limit"
     STOP_MARKET = "stop_market"  # trigger on mark px against the position, then market
+    STOP_LIMIT = "stop_limit"  # the same trigger, then a limit order at `limit_px`
+    MARKET_IF_TOUCHED = "market_if_touched"  # trigger on mark px in favour of the position, then market
+    LIMIT_IF_TOUCHED = "limit_if_touched"  # the same trigger, then a limit order at `limit_px`
     TAKE_PROFIT_LIMIT = "take_profit_limit"  # a reduce-only limit resting at its price
 
 
@@ -34,7 +37,7 @@ class TimeInForce(StrEnum):
 
 
 class OrderRequest(Event, frozen=True):
-    """One order as sent to a venue. `trigger_px` for STOP_MARKET, `limit_px` for limits; 0.0 where not used."""
+    """One order as sent to a venue. `trigger_px` for what waits for one, `limit_px` for limits; 0.0 where not used."""
 
     client_order_id: str
     instrument_id: str
@@ -77,7 +80,7 @@ class OrderCanceled(Event, frozen=True):
 
 
 class OrderTriggered(Event, frozen=True):
-    """A stop's trigger was touched; its market order follows."""
+    """An order's trigger was touched; from here on it is a market or limit order."""
 
     client_order_id: str
     venue_order_id: str

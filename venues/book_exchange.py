@@ -5,16 +5,19 @@ Fills when
   price first, then first come; the newcomer pays the taker fee, the resting order the maker fee. Partial fills are
   normal. What is left rests (GTC), or is canceled (IOC "ioc", market "no liquidity").
 - A post-only order that would meet one is refused; so is a change of terms that would make it.
-- A stop triggers when the mark px touches its trigger (a buy: mark >= trigger, a sell: mark <= trigger), at once if it
-  already does, and then is a market order. A take-profit is a reduce-only limit order that rests from its arming on.
+- A stop triggers when the mark px touches its trigger (a buy: mark >= trigger, a sell: mark <= trigger), an order "if
+  touched" from the other side (a buy: mark <= trigger); at once if it already does. Then it is a market order, or a
+  limit order with its time in force: what it does not meet rests, though the market gapped past its limit.
+- A take-profit limit is a reduce-only limit order that rests from its arming on, whatever the mark.
 - An order never meets one of its own account: the resting one is canceled ("self trade").
 - `modify` keeps the place in the queue if only the size shrinks, else the order goes to the end, and may match.
 - `settle_funding` pays every position at the px it is given. Liquidation, looked at after each mark and each funding,
   sells into the book; what the book cannot take is tried again at the next one.
 An account needs a mark px before its orders are taken; a house account does not.
 
-Does not model: slippage bounds of market and triggered orders, limit px of stops, price bands, tick and significant
-figure rules (simulators check them in their venue's words), and what `venues.exchange` names.
+Does not model: slippage bounds of market and triggered orders, price bands, tick and significant figure rules
+(simulators check them in their venue's words), a trigger that may open a position and sets no margin aside before it is
+touched (here it does, as a resting order), and what `venues.exchange` names.
 """
 
 import math
@@ -28,13 +31,18 @@ from venues.accounts import Account
 from venues.exchange import Events, Exchange
 from venues.lifecycle import OrderStep, apply_step
 from venues.matching import Book
-from venues.orders import LIMIT_TYPES, Message, Order, is_px
+from venues.orders import LIMIT_TYPES, STOP_TYPES, TOUCH_TYPES, TRIGGER_TYPES, Message, Order, is_px
 
-_KINDS = {OrderType.STOP_MARKET: FillKind.STOP, OrderType.TAKE_PROFIT_LIMIT: FillKind.TAKE_PROFIT}
+_KINDS = {
+    **dict.fromkeys(STOP_TYPES, FillKind.STOP),
+    **dict.fromkeys((*TOUCH_TYPES, OrderType.TAKE_PROFIT_LIMIT), FillKind.TAKE_PROFIT),
+}
 
 
 class BookExchange(Exchange):
     """The exchange machine whose prices are its own books'."""
+
+    ORDER_TYPES = frozenset(OrderType)
 
     def __init__(
         self,
@@ -103,12 +111,18 @@ class BookExchange(Exchange):
 
     def _work(self, order: Order, ts_now_ns: int) -> None:
         request = order.request
-        book = self._books[request.instrument_id]
         self._touched[request.instrument_id] = None
         if order.is_stop:
             self._stops[request.instrument_id][order.sequence] = order
             self._trigger_stops(request.instrument_id, ts_now_ns)
-        elif request.order_type is OrderType.MARKET:
+        else:
+            self._execute(order, ts_now_ns)
+
+    def _execute(self, order: Order, ts_now_ns: int) -> None:
+        # A market or limit order, or what a trigger made one.
+        request = order.request
+        book = self._books[request.instrument_id]
+        if not order.is_limit:
             self._match_market(order, _get_kind(order), ts_now_ns)
         elif request.time_in_force is TimeInForce.POST_ONLY and book.can_match(request.side, order.limit_px):
             self._cancel(order, Message.POST_ONLY, ts_now_ns)
@@ -146,25 +160,23 @@ class BookExchange(Exchange):
 
     def _trigger_stops(self, instrument_id: str, ts_now_ns: int) -> None:
         mark_px = self._marks_px.get(instrument_id, math.nan)
-        touched = [
-            order
-            for order in self._stops[instrument_id].values()
-            if order.request.side * (mark_px - order.trigger_px) >= 0.0
-        ]
+        touched = [order for order in self._stops[instrument_id].values() if order.is_touched(mark_px)]
         for order in sorted(touched, key=lambda order: order.sequence):
             if not order.status.is_open:
                 continue  # the fill of one before it closed the position
             request = order.request
-            order.status = apply_step(order.status, OrderStep.TRIGGER)
+            order.status, order.is_triggered = apply_step(order.status, OrderStep.TRIGGER), True
+            self._stops[instrument_id].pop(order.sequence)
+            self._touched[instrument_id] = None
             triggered = OrderTriggered(request.client_order_id, order.venue_order_id, ts_now_ns, request.cause_id)
             self._emit(order.account_id, triggered)
-            self._match_market(order, FillKind.STOP, ts_now_ns)
+            self._execute(order, ts_now_ns)
         self._drain(ts_now_ns)
 
     def _withdraw(self, order: Order) -> None:
         instrument_id = order.request.instrument_id
         self._stops[instrument_id].pop(order.sequence, None)
-        if order.request.order_type in LIMIT_TYPES:
+        if order.is_limit:
             self._books[instrument_id].remove(order)
 
     # Margin.
@@ -173,7 +185,7 @@ class BookExchange(Exchange):
         refusal = super()._find_refusal(account, request, is_child)
         if refusal is not None:
             return refusal
-        is_post_only = request.order_type in LIMIT_TYPES and request.time_in_force is TimeInForce.POST_ONLY
+        is_post_only = _is_post_only(request) and request.order_type not in TRIGGER_TYPES
         book = self._books[request.instrument_id]
         if is_post_only and not is_child and book.can_match(request.side, request.limit_px):
             return Message.POST_ONLY
@@ -190,8 +202,8 @@ class BookExchange(Exchange):
         refusal = super()._find_modify_refusal(account, order, qty_lots, limit_px, trigger_px)
         if refusal is not None:
             return refusal
-        is_post_only = request.order_type in LIMIT_TYPES and request.time_in_force is TimeInForce.POST_ONLY
-        if is_post_only and order.is_armed and self._books[request.instrument_id].can_match(request.side, limit_px):
+        is_post_only = _is_post_only(request) and order.is_armed and not order.is_stop
+        if is_post_only and self._books[request.instrument_id].can_match(request.side, limit_px):
             return Message.POST_ONLY
         if request.is_reduce_only or account.is_house:
             return None
@@ -238,6 +250,10 @@ class BookExchange(Exchange):
                     order = self._make_liquidation(account, instrument_id, ts_now_ns)
                     self._match_market(order, FillKind.LIQUIDATION, ts_now_ns)
                     self._drain(ts_now_ns)
+
+
+def _is_post_only(request: OrderRequest) -> bool:
+    return request.order_type in LIMIT_TYPES and request.time_in_force is TimeInForce.POST_ONLY
 
 
 def _get_kind(order: Order) -> FillKind:

@@ -35,6 +35,7 @@ Does not model: isolated margin, margin tiers, partial liquidation, insurance fu
 import math
 from collections import deque
 from collections.abc import Sequence
+from typing import ClassVar
 
 from market.events import (
     CancelRejected,
@@ -61,6 +62,10 @@ Events = list[tuple[str, VenueEvent]]
 
 class Exchange:
     """Accounts, orders and money; where and at what price orders match is the subclass's."""
+
+    ORDER_TYPES: ClassVar[frozenset[OrderType]] = frozenset(
+        {OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_LIMIT}
+    )
 
     def __init__(
         self,
@@ -163,7 +168,7 @@ class Exchange:
         """Change the terms of an open order; None keeps a term. `qty_lots` is the whole, filled part included."""
         account = self._account(account_id)
         order = account.orders.get(client_order_id)
-        if order is None or order.status not in (OrderStatus.ACCEPTED, OrderStatus.PARTLY_FILLED):
+        if order is None or not order.status.is_open:
             self._emit(account_id, CancelRejected(client_order_id, Message.NOT_OPEN, ts_now_ns))
             return self._finish()
         terms = (
@@ -259,6 +264,8 @@ class Exchange:
             return Message.UNKNOWN_INSTRUMENT
         if not is_well_formed(request):
             return Message.INVALID
+        if request.order_type not in self.ORDER_TYPES:
+            return Message.UNSUPPORTED
         if request.is_reduce_only:
             held_lots = account.position(request.instrument_id).qty_lots
             return Message.REDUCE_ONLY if not is_child and held_lots * request.side >= 0 else None

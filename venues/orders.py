@@ -8,8 +8,11 @@ from enum import StrEnum
 from market.events import OrderRequest, OrderType
 from venues.lifecycle import DUPLICATE, OrderStatus
 
-LIMIT_TYPES = (OrderType.LIMIT, OrderType.TAKE_PROFIT_LIMIT)
-PROTECTIVE_TYPES = (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_LIMIT)
+STOP_TYPES = (OrderType.STOP_MARKET, OrderType.STOP_LIMIT)
+TOUCH_TYPES = (OrderType.MARKET_IF_TOUCHED, OrderType.LIMIT_IF_TOUCHED)
+TRIGGER_TYPES = STOP_TYPES + TOUCH_TYPES
+LIMIT_TYPES = (OrderType.LIMIT, OrderType.TAKE_PROFIT_LIMIT, OrderType.STOP_LIMIT, OrderType.LIMIT_IF_TOUCHED)
+PROTECTIVE_TYPES = (*TRIGGER_TYPES, OrderType.TAKE_PROFIT_LIMIT)
 
 
 class Message(StrEnum):
@@ -53,6 +56,7 @@ class Order:
     status: OrderStatus = OrderStatus.SENT
     qty_filled_lots: int = 0
     is_armed: bool = True  # False: a child that waits for its parent's fill
+    is_triggered: bool = False  # its trigger was touched: a limit order then goes on as one
     parent: "Order | None" = None
     children: list["Order"] = field(default_factory=list)
 
@@ -69,7 +73,17 @@ class Order:
     @property
     def is_stop(self) -> bool:
         """Whether it waits for a trigger on the mark px."""
-        return self.request.order_type is OrderType.STOP_MARKET
+        return not self.is_triggered and self.request.order_type in TRIGGER_TYPES
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether it rests, or will rest once triggered, at its limit px."""
+        return self.request.order_type in LIMIT_TYPES
+
+    def is_touched(self, mark_px: float) -> bool:
+        """Return whether a mark px triggers it: a stop that buys from above, one to take profit from below."""
+        side = self.request.side if self.request.order_type in STOP_TYPES else -self.request.side
+        return side * (mark_px - self.trigger_px) >= 0.0
 
     def report(self) -> "OrderReport":
         """Return what the venue says when asked about this order."""
@@ -128,7 +142,7 @@ def is_well_formed(request: OrderRequest) -> bool:
         return False
     if request.order_type in LIMIT_TYPES and not is_px(request.limit_px):
         return False
-    if request.order_type is OrderType.STOP_MARKET and not is_px(request.trigger_px):
+    if request.order_type in TRIGGER_TYPES and not is_px(request.trigger_px):
         return False
     return request.order_type is not OrderType.TAKE_PROFIT_LIMIT or request.is_reduce_only
 

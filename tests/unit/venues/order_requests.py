@@ -46,3 +46,10 @@ def stop(client_order_id: str, side: int, qty_lots: int, trigger_px: float, **fi
 def take_profit(client_order_id: str, side: int, qty_lots: int, limit_px: float, **fields: Any) -> OrderRequest:
     fields.setdefault("is_reduce_only", True)
     return make_order(OrderType.TAKE_PROFIT_LIMIT, client_order_id, side, qty_lots, limit_px=limit_px, **fields)
+
+
+def trigger(
+    kind: OrderType, client_order_id: str, side: int, qty_lots: int, trigger_px: float, limit_px: float, **fields: Any
+) -> OrderRequest:
+    fields.setdefault("is_reduce_only", True)
+    return make_order(kind, client_order_id, side, qty_lots, trigger_px=trigger_px, limit_px=limit_px, **fields)

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from market.events import BarsClosed, Fill, FundingPaid, OrderRequest, OrderType, TimeInForce
 from market.fills import Costs
-from tests.unit.venues.order_requests import BTC, BUY, ETH, SELL, limit, make_bar, make_order, market, stop, take_profit
+from tests.unit.venues.order_requests import BTC, BUY, ETH, SELL, limit, make_bar, make_order, market, trigger
 from venues.bar_exchange import BarExchange
 from venues.book_exchange import BookExchange
 from venues.exchange import Events, Exchange
 from venues.lifecycle import DUPLICATE, OrderStatus, apply_step, get_step
-from venues.orders import Message
+from venues.orders import STOP_TYPES, TOUCH_TYPES, Message
 
 COSTS = Costs(5.0, 2.0, 10.0)
 ACCOUNTS = ("a", "b", "c")
@@ -178,12 +178,19 @@ class Observer:
                     assert held * report.side < 0, report
 
 
-def _make_group(client_order_id: str, side: int, lots: int, px: float, is_market: bool) -> list[OrderRequest]:
+def _make_group(
+    client_order_id: str,
+    side: int,
+    lots: int,
+    px: float,
+    is_market: bool,
+    kinds: tuple[OrderType, OrderType] = (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_LIMIT),
+) -> list[OrderRequest]:
     entry = market(client_order_id, side, lots) if is_market else limit(client_order_id, side, lots, px)
     return [
         entry,
-        stop(f"{client_order_id}s", -side, lots, px - side),
-        take_profit(f"{client_order_id}t", -side, lots, px + side),
+        trigger(kinds[0], f"{client_order_id}s", -side, lots, px - side, px),  # its limit rests on this side of it
+        trigger(kinds[1], f"{client_order_id}t", -side, lots, px + side, px + side),
     ]
 
 
@@ -201,7 +208,11 @@ SINGLES = st.tuples(
     WHO,
     st.tuples(st.sampled_from(OrderType), SIDES, LOTS, PXS, TIFS, st.sampled_from([False, False, True])),
 )
-GROUPS = st.tuples(st.just("group"), WHO, st.tuples(SIDES, LOTS, PXS, st.booleans()))
+KINDS = st.tuples(
+    st.sampled_from(STOP_TYPES),
+    st.sampled_from([OrderType.TAKE_PROFIT_LIMIT, OrderType.TAKE_PROFIT_LIMIT, *TOUCH_TYPES]),
+)
+GROUPS = st.tuples(st.just("group"), WHO, st.tuples(SIDES, LOTS, PXS, st.booleans(), KINDS))
 CALLS = st.one_of(
     SINGLES,
     SINGLES,
@@ -291,7 +302,10 @@ BARS = st.builds(
 )
 BAR_CALLS = st.one_of(
     st.tuples(st.just("group"), st.tuples(SIDES, LOTS, PXS, st.just(True))),
-    st.tuples(st.just("submit"), st.tuples(SIDES, LOTS, st.booleans())),
+    st.tuples(
+        st.just("submit"),
+        st.tuples(SIDES, LOTS, st.booleans(), st.sampled_from([OrderType.MARKET] * 3 + [*OrderType])),
+    ),
     st.tuples(st.just("bars"), st.tuples(BARS, BARS)),
     st.tuples(st.just("bars"), st.tuples(BARS, BARS)),
 )
@@ -316,7 +330,9 @@ def test_any_bars_balance_and_the_same_calls_give_the_same_events(calls: list[An
             if name == "group":
                 requests = _make_group(_name(count, lots), side, lots, *rest)
             else:
-                requests = [market(_name(count, lots), side, lots, is_reduce_only=rest[0])]
+                kind = rest[1]  # what these do not fill they refuse
+                fields = {"limit_px": 100.0, "trigger_px": 100.0, "is_reduce_only": rest[0]}
+                requests = [make_order(kind, _name(count, lots), side, lots, **fields)]
             observer.note("a", requests)
             events = exchange.submit("a", requests, ts_ns, group=name == "group")
             assert events == twin.submit("a", requests, ts_ns, group=name == "group")
