@@ -4,13 +4,14 @@ Thinning keeps what the eye looks for: every bucket of bars keeps its lowest low
 greatest value in the order they came. A result of up to `BUCKETS_MAX` bars is drawn whole.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from market.reasons import Reason
+from market.records import NS_PER_S
 from sweeps.export import denials_json
 from sweeps.metrics import compute_drawdowns_frac
 from sweeps.records import FloatArray, IntArray, RecordArray, ReplayResult
@@ -262,8 +263,12 @@ def _period(result: ReplayResult) -> list[str]:
 
 
 def format_dates(ts_ns: IntArray) -> list[str]:
-    """Return times as text, because plotly.js takes bare numbers for the reader's local time."""
-    dates: list[str] = np.datetime_as_string(ts_ns.astype("datetime64[ns]"), unit="m").tolist()
+    """Return times as text, because plotly.js takes bare numbers for the reader's local time.
+
+    To the minute, or to the second where they are not whole minutes.
+    """
+    unit: Literal["m", "s"] = "s" if np.any(ts_ns % (60 * NS_PER_S)) else "m"
+    dates: list[str] = np.datetime_as_string(ts_ns.astype("datetime64[ns]"), unit=unit).tolist()
     return dates
 
 

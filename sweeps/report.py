@@ -4,12 +4,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 import market.fills
 from market.reasons import Reason
+from market.records import NS_PER_S
 from sweeps.charts import (
     TRADES_DRAWN_MAX,
     compute_exposures_frac,
@@ -18,6 +19,7 @@ from sweeps.charts import (
     draw_equity,
     draw_exposure,
     draw_price,
+    format_dates,
 )
 from sweeps.metrics import Metrics
 from sweeps.page import TEMPLATES, Tile, as_markup, embed, get_tone, write_page
@@ -43,19 +45,25 @@ def write_report(
     title: str,
     details: Mapping[str, Mapping[str, object]],
     inline: bool = True,
+    has_fill_rules: bool = True,
 ) -> None:
-    """Write the tear sheet to `path`; `inline`: as in `write_page`.
+    """Write the tear sheet to `path`; `inline`: as in `write_page`; `has_fill_rules`: it filled as `market.fills` says.
 
     Parameters
     ----------
     details : section -> label -> value, shown in this order
         What was run: "Strategy" with its parameters, "Data" with period and hash, "Costs", "Risk", ...
     """
-    write_page(path, lambda script: render_report(result, metrics, title, details, script), inline)
+    write_page(path, lambda script: render_report(result, metrics, title, details, script, has_fill_rules), inline)
 
 
 def render_report(
-    result: ReplayResult, metrics: Metrics, title: str, details: Mapping[str, Mapping[str, object]], script: str
+    result: ReplayResult,
+    metrics: Metrics,
+    title: str,
+    details: Mapping[str, Mapping[str, object]],
+    script: str,
+    has_fill_rules: bool = True,
 ) -> str:
     """Return the page as text; `script` is plotly's, "" to load plotly.min.js from the page's folder."""
     trades = result.trades
@@ -66,7 +74,7 @@ def render_report(
         subtitle=compute_subtitle(result),
         tiles=compute_tiles(result, metrics),
         details=details,
-        fill_assumptions=parse_fill_assumptions(market.fills.__doc__ or ""),
+        fill_assumptions=parse_fill_assumptions(market.fills.__doc__ or "") if has_fill_rules else [],
         script=as_markup(script),
         equity=embed(draw_equity(result), "equity"),
         prices=[(result.instrument_ids[slot], embed(draw_price(result, slot), f"price-{slot}")) for slot in drawn],
@@ -86,9 +94,10 @@ def compute_subtitle(result: ReplayResult) -> str:
     """Return instruments, period and interval in one line."""
     ts_open_ns = result.bars[0]["ts_open_ns"]
     names = ", ".join(dict.fromkeys(result.instrument_ids))
-    minutes = result.interval_ns / 60e9
+    seconds = result.interval_ns / NS_PER_S
+    interval = f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
     first, last = _date(ts_open_ns[0]), _date(ts_open_ns[-1] + result.interval_ns)
-    return f"{names} · {first} to {last} UTC · {len(ts_open_ns):,} bars of {minutes:g} min"
+    return f"{names} · {first} to {last} UTC · {len(ts_open_ns):,} bars of {interval}"
 
 
 def compute_tiles(result: ReplayResult, metrics: Metrics) -> list[Tile]:
@@ -166,8 +175,8 @@ def _trade_row(result: ReplayResult, trade: Any) -> dict[str, Any]:
     return {
         "instrument": result.instrument_ids[trade["slot"]],
         "side": side,
-        "entry": _date(trade["ts_entry_ns"], "m"),
-        "exit": _date(trade["ts_exit_ns"], "m"),
+        "entry": _moment(trade["ts_entry_ns"]),
+        "exit": _moment(trade["ts_exit_ns"]),
         "qty": f"{trade['qty_base']:,.6g}",
         "entry_px": f"{trade['entry_px']:,.8g}",
         "exit_px": f"{trade['exit_px']:,.8g}",
@@ -180,5 +189,10 @@ def _trade_row(result: ReplayResult, trade: Any) -> dict[str, Any]:
     }
 
 
-def _date(ts_ns: int, unit: Literal["D", "m"] = "D") -> str:
-    return str(np.datetime_as_string(np.datetime64(int(ts_ns), "ns"), unit=unit)).replace("T", " ")
+def _date(ts_ns: int) -> str:
+    return str(np.datetime_as_string(np.datetime64(int(ts_ns), "ns"), unit="D"))
+
+
+def _moment(ts_ns: int) -> str:
+    [text] = format_dates(np.array([ts_ns]))
+    return text.replace("T", " ")

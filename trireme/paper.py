@@ -133,7 +133,9 @@ def run_paper(
     first = plan.strategies[0]
     details = make_details(first.name, first.params, market, plan.costs, "all", plan.equity_start_quote)
     names = ", ".join(part.name for part in plan.strategies)
-    write_report(report, result, metrics, f"Paper session: {names}", details, inline=False)
+    write_report(
+        report, result, metrics, f"Paper session: {names}", details, inline=False, has_fill_rules=not plan.accounts
+    )
     seconds = time.monotonic() - started_s
     return PaperOutcome(result, metrics, status, summary, report, directory / "ledger", seconds, is_complete)
 
