@@ -45,7 +45,7 @@ class TimestampNonces:
 
 @dataclass(frozen=True, slots=True)
 class ChainAccount:
-    """An account as the chain holds it. `public_key` is empty until its first transaction."""
+    """An account as the chain holds it. `public_key` is empty until it is known: by genesis or a first transaction."""
 
     address: str
     account_number: int
@@ -87,10 +87,14 @@ class AccountLedger:
         self._committed: dict[str, ChainAccount] = {}
         self._checked: dict[str, ChainAccount] = {}
 
-    def fund(self, address: str) -> ChainAccount:
-        """Create the account if it is not there, with the next account number, and return it as committed."""
+    def fund(self, address: str, public_key: bytes = b"") -> ChainAccount:
+        """Create the account if it is not there, with the next account number, and return it as committed.
+
+        `public_key`: as if the account had signed before, which who has deposited has.
+        """
         if address not in self._committed:
-            self._committed[address] = self._checked[address] = ChainAccount(address, len(self._committed))
+            account = ChainAccount(address, len(self._committed), public_key=public_key)
+            self._committed[address] = self._checked[address] = account
         return self._committed[address]
 
     def insert(self, account: ChainAccount) -> None:

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from market.records import NS_PER_S
 from venues.dydx.rules import ChainRules
+from venues.dydx.signing import SigningKey
 from venues.dydx.simulator_chain import Chain
 from venues.dydx.simulator_indexer import Rest
 from venues.dydx.simulator_node import add_services
@@ -43,6 +44,15 @@ NOT_MODELLED = (
     "isolated margin, the limit of 20 orders, the clamp of the oracle's move per block",
     "rate limits and compliance of the Indexer; streaming of the node; Simulate checks nothing",
 )
+
+
+def _find_public_key(account: SimulatedAccount) -> bytes:
+    # Whoever has deposited has signed: clients take it for granted that the chain knows the account's key.
+    if account.private_key:
+        return SigningKey.from_hex(account.private_key).public_key
+    if account.mnemonic:
+        return SigningKey.from_mnemonic(account.mnemonic).public_key
+    return b""
 
 
 class DydxSimulator:
@@ -70,7 +80,8 @@ class DydxSimulator:
         self.chain.on_update.append(self.store.take)
         self.world.listen(self.stream.on_block)
         for account in accounts:
-            self.chain.fund(account.address, account.deposit_quote, costs=account.costs)
+            public_key = _find_public_key(account)
+            self.chain.fund(account.address, account.deposit_quote, costs=account.costs, public_key=public_key)
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
         self._server: Any = None

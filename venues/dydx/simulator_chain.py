@@ -118,9 +118,17 @@ class Chain:
 
     # Accounts.
 
-    def fund(self, address: str, deposit_quote: float, number: int = 0, costs: Costs | None = None) -> None:
-        """Open a subaccount with a deposit; the chain's account comes with it."""
-        self.admitter.accounts.fund(address)
+    def fund(
+        self,
+        address: str,
+        deposit_quote: float,
+        number: int = 0,
+        costs: Costs | None = None,
+        public_key: bytes = b"",
+    ) -> None:
+        """Open a subaccount with a deposit; the chain's account comes with it, and with its public key if that is known
+        (else its first transaction brings it)."""
+        self.admitter.accounts.fund(address, public_key)
         self.addresses[address] = None
         account_id = f"{address}/{number}"
         self._open(account_id, deposit_quote, costs)

@@ -123,3 +123,10 @@ def test_the_checked_state_runs_ahead_of_the_committed() -> None:
     assert checked is not None
     assert (checked.sequence, checked.public_key) == (2, b"k")
     assert ledger.find_committed("nobody") is None
+
+
+def test_a_known_key_is_there_from_the_beginning() -> None:
+    ledger = AccountLedger()
+    assert ledger.fund("a", b"key").public_key == b"key"
+    assert ledger.fund("a").public_key == b"key"
+    assert ledger.fund("b").public_key == b""
