@@ -196,6 +196,7 @@ REST_REPLIES: dict[str, Any] = {
 # like one.) What Decimal writes with an exponent always carries its sign, so hex is never taken for it.
 _NO_NUMBER = re.compile(rb'"\s*[+-]?(?:s?nan\d*|inf(?:inity)?)\s*"', re.IGNORECASE)
 _SCIENTIFIC = re.compile(rb'"(-?\d+(?:\.\d+)?E[+-]\d{1,2})"')
+_TRAILING = re.compile(rb'"(-?\d+)(?:\.(\d*?)0+)"')  # not a version: that has two points
 
 
 @cache
@@ -230,10 +231,17 @@ def _write_plain(match: re.Match[bytes]) -> bytes:
     return b'"' + format(Decimal(match[1].decode()), "f").encode() + b'"'
 
 
+def _write_trimmed(match: re.Match[bytes]) -> bytes:
+    whole, rest = match.groups()
+    return b'"' + (whole + b"." + rest if rest else b"0" if whole == b"-0" else whole) + b'"'
+
+
 def encode_json(record: Any) -> bytes:
-    """Return the JSON of a record; numbers are strings without exponents, UNSET fields are left out."""
+    """Return the JSON of a record; numbers are strings without exponents and without zeros at their end ("0.005",
+    "59971"), as the venue's `toFixed()` leaves them. UNSET fields are left out."""
     data = _ENCODER.encode(record)
-    return _SCIENTIFIC.sub(_write_plain, data) if b"E" in data else data
+    data = _SCIENTIFIC.sub(_write_plain, data) if b"E" in data else data
+    return _TRAILING.sub(_write_trimmed, data) if b'0"' in data else data
 
 
 def read_error(text: bytes) -> str:

@@ -303,3 +303,20 @@ def test_an_empty_subaccount_and_messages_nobody_knew() -> None:
     assert decode_server('{"type":"error","message":"m","connection_id":"c","message_id":2}').message == "m"  # type: ignore[union-attr]
     with pytest.raises(MalformedMessageError):
         decode_server(f'{{"type":"subscribed","channel":"{ORDERBOOK}","contents":5}}')
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        ("0.0050", "0.005"), ("59971.0", "59971"), ("0.0000", "0"), ("-0.0", "0"), ("100", "100"), ("1E+3", "1000"),
+        ("-1.50", "-1.5"), ("1.50E-9", "0.0000000015"), ("0E-8", "0"), ("1000.010", "1000.01"),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_without_zeros_at_their_end(number: str, text: str) -> None:
+    update = BookUpdate(bids=((Decimal(number), Decimal(number)),))
+    assert json.loads(encode_json(update)) == {"bids": [[text, text]]}
+
+
+def test_only_numbers_lose_zeros() -> None:
+    texts = ["1.0.0", "2026-01-01T00:00:00.000Z", "a1.0", "00", "0x10", "BTC-USD/1.0 "]
+    assert json.loads(encode_json(texts)) == texts
