@@ -16,8 +16,6 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from dydx_v4_client.key_pair import KeyPair
-
 from market.events import (
     CancelRejected,
     Fill,
@@ -44,6 +42,7 @@ from venues.dydx.lifecycle import BroadcastOutcome
 from venues.dydx.order_requests import Lifetime, make_order
 from venues.dydx.order_terms import STATEFUL_FLAGS, OrderId, SubaccountId, derive_client_id, order_uuid
 from venues.dydx.rules import SHORT_BLOCK_WINDOW
+from venues.dydx.sdk import KeyPair
 from venues.dydx.transactions import LOCALNET
 from venues.lifecycle import OrderStatus
 from venues.orders import Message, OrderReport, is_group, is_well_formed
@@ -220,7 +219,8 @@ class DydxClient:
     async def _run_reconcile(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._reconcile_soon.wait(), self._settings.reconcile_s)
+                async with asyncio.timeout(self._settings.reconcile_s):
+                    await self._reconcile_soon.wait()
             self._reconcile_soon.clear()
             try:
                 paid = await self._reader.reconcile()
@@ -328,7 +328,8 @@ class DydxClient:
                 for leg in [leg for order in orders for leg in order.legs if not leg.is_over]:
                     self._perform(AskOrder(leg.uuid))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), min(until_s, ask_s) - now_s)
+                async with asyncio.timeout_at(min(until_s, ask_s)):
+                    await self._changed.wait()
         return True
 
     # Orders.
@@ -475,7 +476,7 @@ class DydxClient:
             chain = make_order(
                 new, contract.units, contract.instrument, self._subaccount, Lifetime(good_til_block, 0, False)
             )
-            leg = desk.replace_terms(order, chain, qty_lots, limit_px)
+            leg = desk.replace_terms(order, chain, qty_lots)
             self._spawn(self._send_leg(order, leg, until_s))
         elif order.is_protective:
             leg = desk.add_leg(order, left_lots, limit_px, trigger_px, desk.compute_good_til_s())

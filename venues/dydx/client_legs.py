@@ -12,7 +12,7 @@ from venues.dydx.indexer import read_time
 from venues.dydx.indexer_records import FillRow, OrderRow
 from venues.dydx.lifecycle import UnknownStatus, read_status
 from venues.dydx.order_terms import Order
-from venues.dydx.units import ClobUnits, size_to_lots
+from venues.dydx.units import ClobUnits, size_to_lots, subticks_to_float_px
 from venues.lifecycle import OrderStatus
 from venues.orders import PROTECTIVE_TYPES, OrderReport
 
@@ -22,6 +22,7 @@ _TYPES = {
     "TAKE_PROFIT": OrderType.TAKE_PROFIT_LIMIT,
     "TAKE_PROFIT_MARKET": OrderType.TAKE_PROFIT_LIMIT,
 }
+PRICED_TYPES = (OrderType.LIMIT, OrderType.TAKE_PROFIT_LIMIT)  # whose limit is ours, not a worst price
 
 
 class LegState(StrEnum):
@@ -194,7 +195,7 @@ def read_report(row: OrderRow, order: OurOrder | None, instrument: Instrument, h
         return None
     filled = row.total_filled if isinstance(row.total_filled, Decimal) else Decimal(0)
     kind = order.request.order_type if order else _TYPES.get(str(row.type), OrderType.LIMIT)
-    is_priced = kind in (OrderType.LIMIT, OrderType.TAKE_PROFIT_LIMIT)
+    is_priced = kind in PRICED_TYPES
     before_lots = sum(leg.filled_lots for leg in order.legs if leg.uuid != row.id) if order else 0
     return OrderReport(
         client_order_id=order.client_order_id if order else "",
@@ -214,6 +215,16 @@ def read_report(row: OrderRow, order: OurOrder | None, instrument: Instrument, h
         ts_accepted_ns=order.ts_accepted_ns if order and order.ts_accepted_ns else read_ts(row, 0),
         cause_id=order.request.cause_id if order else "",
     )
+
+
+def read_pxs(chain: Order, order_type: OrderType, units: ClobUnits) -> tuple[float, float]:
+    """Return limit and trigger as rounded to the venue's ticks and sent; 0.0 for what orders of this type do not have.
+
+    Raises: ValueError if they have more digits than a float64 holds.
+    """
+    limit_px = subticks_to_float_px(units, chain.subticks) if order_type in PRICED_TYPES else 0.0
+    is_stop = order_type is OrderType.STOP_MARKET
+    return limit_px, subticks_to_float_px(units, chain.trigger_subticks) if is_stop else 0.0
 
 
 def name_generation(client_order_id: str, generation: int) -> str:

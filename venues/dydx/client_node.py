@@ -15,15 +15,20 @@ from enum import StrEnum
 from typing import Any
 
 import grpc
-from dydx_v4_client.key_pair import KeyPair
-from dydx_v4_client.network import NodeConfig, local_node, mainnet_node, testnet_node
-from dydx_v4_client.node.builder import TxOptions
-from dydx_v4_client.node.client import NodeClient
-from dydx_v4_client.wallet import Wallet
 
 from venues.dydx.chain_errors import TxRefusal
 from venues.dydx.node_replies import read_broadcast_response
 from venues.dydx.order_terms import CancelOrder, Order, write_order
+from venues.dydx.sdk import (
+    KeyPair,
+    NodeClient,
+    NodeConfig,
+    TxOptions,
+    Wallet,
+    local_node,
+    mainnet_node,
+    testnet_node,
+)
 
 THREADS = 6
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -137,7 +142,8 @@ class Node:
     async def _call(self, make: Callable[[NodeClient], Coroutine[Any, Any, Any]], timeout_s: float) -> Any:
         future = asyncio.get_running_loop().run_in_executor(self._pool, self._run, make)
         try:
-            return await asyncio.wait_for(future, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await future
         except TimeoutError:
             raise NodeError(Trouble.UNKNOWN, f"node: no answer within {timeout_s:.1f} s") from None
         except RuntimeError as error:  # closed meanwhile

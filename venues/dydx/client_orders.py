@@ -28,6 +28,7 @@ from market.events import (
     VenueEvent,
 )
 from venues.dydx.client_legs import (
+    PRICED_TYPES,
     AskOrder,
     CancelLeg,
     Contract,
@@ -38,6 +39,7 @@ from venues.dydx.client_legs import (
     is_older,
     name_generation,
     read_fill,
+    read_pxs,
     read_report,
     read_ts,
     replace_client_id,
@@ -132,10 +134,11 @@ class OrderDesk:
         """
         contract = self.contracts[request.instrument_id]
         chain = make_order(request, contract.units, contract.instrument, self.subaccount, lifetime, worst_px)
-        leg = Leg(chain, order_uuid(chain.order_id), request.qty_lots, request.limit_px, request.trigger_px)
+        limit_px, trigger_px = read_pxs(chain, request.order_type, contract.units)
+        leg = Leg(chain, order_uuid(chain.order_id), request.qty_lots, limit_px, trigger_px)
         if leg.uuid in self._by_uuid:
             raise ValueError(f"order {request.client_order_id}: its client id meets another order's, use another id")
-        order = OurOrder(request, [leg], request.qty_lots, request.limit_px, request.trigger_px)
+        order = OurOrder(request, [leg], request.qty_lots, limit_px, trigger_px)
         self.orders[request.client_order_id] = order
         self._by_uuid[leg.uuid] = (order, leg)
         return order
@@ -168,17 +171,20 @@ class OrderDesk:
         worst_px = self.compute_stop_worst_px(order.request, trigger_px) if trigger_px else 0.0
         lifetime = Lifetime(0, good_til_s, is_resting_stateful=True)
         chain = make_order(request, contract.units, contract.instrument, self.subaccount, lifetime, worst_px)
+        limit_px, trigger_px = read_pxs(chain, request.order_type, contract.units)
         leg = Leg(chain, order_uuid(chain.order_id), qty_lots, limit_px, trigger_px, order.generation)
         order.legs.append(leg)
         order.is_ready_to_end, order.is_terms_due = False, True
         self._by_uuid[leg.uuid] = (order, leg)
         return leg
 
-    def replace_terms(self, order: OurOrder, chain: Order, qty_lots: int, limit_px: float) -> Leg:
+    def replace_terms(self, order: OurOrder, chain: Order, qty_lots: int) -> Leg:
         """Give a short-term order's leg the terms of its replacement; the caller sends it."""
         leg = order.leg
         leg.replaced, leg.replaced_lots, leg.is_sending = leg.chain, leg.qty_lots, True
-        leg.chain, leg.qty_lots, leg.limit_px = chain, qty_lots, limit_px
+        units = self.contracts[order.request.instrument_id].units
+        leg.chain, leg.qty_lots = chain, qty_lots
+        leg.limit_px, _ = read_pxs(chain, order.request.order_type, units)
         order.is_terms_due = order.is_modifying = True
         return leg
 
@@ -364,16 +370,20 @@ class OrderDesk:
         order_id = replace_client_id(order.legs[0].chain, int(row.client_id))
         if order_uuid(order_id.order_id) != row.id:
             return None
-        trigger = row.trigger_price
+        trigger, trigger_px = row.trigger_price, order.trigger_px
         qty_lots = self._to_lots(order, row.size)
-        trigger_px = float(trigger) if isinstance(trigger, Decimal) else order.trigger_px
-        leg = Leg(order_id, row.id, qty_lots, order.limit_px, trigger_px, generation, is_sending=False)
+        if order.request.order_type is OrderType.STOP_MARKET and isinstance(trigger, Decimal):
+            trigger_px = float(trigger)
+        limit_px = order.limit_px
+        if order.request.order_type in PRICED_TYPES and isinstance(row.price, Decimal):
+            limit_px = float(row.price)
+        leg = Leg(order_id, row.id, qty_lots, limit_px, trigger_px, generation, is_sending=False)
         order.generation = max(order.generation, generation)
         order.legs = sorted([*order.legs, leg], key=lambda one: one.generation)
         self._by_uuid[row.id] = (order, leg)
         self._release_orphans(row.id)
         if leg is order.leg:
-            order.trigger_px = trigger_px
+            order.limit_px, order.trigger_px = limit_px, trigger_px
             order.qty_lots = qty_lots + self._filled_before(order, leg)
         return order, leg
 

@@ -44,12 +44,12 @@ def name_key(channel: str, channel_id: str | None) -> Key:
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended: `asyncio.wait_for` may swallow a cancel that meets its result."""
+    """Cancel tasks and wait until they have ended."""
     left = {task for task in tasks if task is not asyncio.current_task()}
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=0.2)
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left)
 
 
 class StreamSession:
@@ -170,7 +170,8 @@ class IndexerStream:
         """Connect and wait until every channel is in force. Raises VenueUnavailableError."""
         self._task = asyncio.create_task(self._run())
         try:
-            await asyncio.wait_for(self._is_live.wait(), 2.0 * self._settings.connect_s)
+            async with asyncio.timeout(2.0 * self._settings.connect_s):
+                await self._is_live.wait()
         except TimeoutError:
             await self.close()
             raise VenueUnavailableError(f"indexer socket {self._url}: {self.why_lost}; ask again later") from None
@@ -219,7 +220,8 @@ class IndexerStream:
             tick_s = min(0.25, settings.silence_s / 4.0)
             while True:
                 try:
-                    text_in = await asyncio.wait_for(socket.recv(), tick_s)
+                    async with asyncio.timeout(tick_s):
+                        text_in = await socket.recv()
                 except TimeoutError:
                     pass
                 else:

@@ -229,7 +229,8 @@ class DydxMarketData:
     async def _run_candles(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), 0.5)
+                async with asyncio.timeout(0.5):
+                    await self._wake.wait()
             self._wake.clear()
             for feed in self._feeds.values():
                 candles = feed.candles

@@ -116,8 +116,8 @@ class Stream:
             for instruction in connection.restart():
                 assert isinstance(instruction, Close), "a restart only closes"
                 with contextlib.suppress(TimeoutError, ConnectionError):
-                    closing = socket.close(code=instruction.code, message=instruction.reason.encode())
-                    await asyncio.wait_for(closing, 1.0)
+                    async with asyncio.timeout(1.0):
+                        await socket.close(code=instruction.code, message=instruction.reason.encode())
 
     async def _perform(self, name: str, instructions: list[Instruction]) -> None:
         connection, socket = self._connections[name]

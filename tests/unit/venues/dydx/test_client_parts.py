@@ -105,6 +105,19 @@ def test_an_order_is_told_once_whatever_comes_twice() -> None:
     assert desk.plan() == []
 
 
+def test_prices_are_told_as_rounded_and_sent() -> None:
+    desk = Desk()
+    stop = desk.add("stop", OrderType.STOP_MARKET, -1, trigger_px=50_000.4, is_reduce_only=True)
+    quote = desk.add("quote", OrderType.LIMIT, -1, limit_px=60_000.4)
+    assert (stop.trigger_px, stop.limit_px, quote.limit_px, quote.trigger_px) == (50_000.0, 0.0, 60_001.0, 0.0)
+    for order, pxs in ((stop, (0.0, 51_000.612)), (quote, (59_999.612, 0.0))):
+        desk.row(order, "UNTRIGGERED" if order is stop else "OPEN")
+        desk.desk.add_leg(order, 100, *pxs, 2_000)
+        desk.row(order, "UNTRIGGERED" if order is stop else "OPEN")
+    told = [event for event in desk.said() if isinstance(event, OrderModified)]
+    assert [(event.limit_px, event.trigger_px) for event in told] == [(0.0, 51_001.0), (60_000.0, 0.0)]
+
+
 def test_a_short_term_order_is_dead_only_after_its_good_til_block() -> None:
     desk = Desk()
     order = desk.add("a", OrderType.MARKET, 1)

@@ -1,6 +1,8 @@
 """The installed SDK, without a network, as the other side: it builds and signs, we decode, verify and rebuild."""
 
 import asyncio
+import subprocess
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -135,3 +137,13 @@ def test_the_sdk_derives_the_same_key_from_a_mnemonic() -> None:
     words = "abandon " * 11 + "about"
     wallet = asyncio.run(Wallet.from_mnemonic(Node(), words, ""))
     assert SigningKey.from_mnemonic(words).address == wallet.address
+
+
+def test_importing_our_client_says_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import venues.dydx.client, venues.dydx.simulator, venues.dydx.simulator_wallets"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
