@@ -57,6 +57,7 @@ class Stage:
         try:
             asyncio.run_coroutine_threadsafe(self.host.stop(), self._loop).result(DEADLINE_S)
         finally:
+            asyncio.run_coroutine_threadsafe(_cancel_rest(), self._loop).result(DEADLINE_S)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(DEADLINE_S)
             self._loop.close()
@@ -95,6 +96,14 @@ class Stage:
     def clear(self, venue: str) -> None:
         """Turn all faults of a venue off."""
         self.call(lambda: self.simulator(venue).world.board.apply({"off": "all"}, self.clock()))
+
+
+async def _cancel_rest() -> None:
+    # Requests that a fault left waiting for ever.
+    rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What every trading client promises, on every venue, through the real SDK over real sockets (`venues.port`)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -17,8 +18,9 @@ from market.events import (
     OrderTriggered,
     TimeInForce,
 )
+from market.records import NS_PER_S
 from tests.venues.contract.stage import Stage, run_stage, until
-from tests.venues.contract.trader import Trader, trade
+from tests.venues.contract.trader import CALM, Trader, trade
 from tests.venues.contract.venues_under_test import TRADING, TradingVenue
 from venues.lifecycle import OrderStatus
 from venues.orders import Message
@@ -133,6 +135,7 @@ def test_a_group_protects_from_entry_to_stop(stage: Stage, venue: TradingVenue) 
         await trader.wait_status(OrderStatus.ACCEPTED, guard, goal)
         await trader.compare()
         assert [one.leaves_lots for one in trader.list_resting()] == [LOTS, LOTS]
+        assert {event.cause_id for event in trader.told.events} == {entry.cause_id}
         # The trigger follows the mark from below until the market comes there: also across a modify on its way.
         while not trader.told.of(guard, OrderTriggered):
             px = trader.get_mark_px()
@@ -192,9 +195,8 @@ def test_children_take_the_size_of_what_their_entry_filled(stage: Stage, venue: 
             assert (await trader.wait_told(child, OrderModified))[-1].qty_lots == LOTS // 4
             assert not trader.told.of(child, OrderCanceled)
         await trader.compare()
-        closing = trader.market(-1, LOTS // 4, is_reduce_only=True)
-        await trader.submit(closing)
-        await trader.wait_status(OrderStatus.FILLED, closing)
+        assert trader.get_px() > 0.0  # the book has both sides again
+        await trader.buy(LOTS // 4, -1, is_reduce_only=True)
         await trader.wait_status(OrderStatus.CANCELED, *group[1:])  # nothing is left to protect
         await trader.compare()
 
@@ -262,3 +264,119 @@ def test_an_id_is_sent_once(stage: Stage, venue: TradingVenue) -> None:
         await trader.compare()
 
     trade(stage, venue, work)
+
+
+def test_an_order_whose_reply_is_lost_is_told_whole_and_never_sent_twice(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        bought, resting = trader.market(1, LOTS), trader.limit(1, LOTS, trader.get_px() * 0.9)
+        for request, status in ((bought, OrderStatus.FILLED), (resting, OrderStatus.ACCEPTED)):
+            stage.switch(venue.name, "reply_lost", on="order", next_n=1)
+            answer = await trader.submit(request)
+            # Nobody answered: unknown, unless the venue's other channels have told of it meanwhile.
+            assert answer.unknown_ids == (request.client_order_id,) or trader.told.of(request, (OrderAccepted, Fill))
+            await trader.resolve(request)
+            await trader.wait_status(status, request)
+            assert not trader.told.of(request, (OrderRejected, OrderCanceled))
+        assert trader.held_lots() == LOTS
+        assert len(trader.list_resting()) == 1
+        await trader.compare()
+        stage.switch(venue.name, "reply_lost", on="cancel", next_n=1)
+        await trader.cancel(resting)
+        await trader.wait_status(OrderStatus.CANCELED, resting)
+        await trader.compare()
+
+    trade(stage, venue, work)
+
+
+def test_an_order_that_nobody_got_is_unknown_until_it_cannot_arrive(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        # A market order: what rests may be on its way for longer where its life is long.
+        lost = trader.market(1, LOTS)
+        stage.switch(venue.name, "request_blackhole", on="order", next_n=1)
+        answer = await trader.submit(lost)
+        assert answer.unknown_ids == (lost.client_order_id,)
+        assert trader.told.of(lost) == []
+        stage.clear(venue.name)
+        stage.clock.skip_to(stage.clock() + 60 * NS_PER_S)  # long past every expiry
+
+        async def is_told() -> bool:
+            again = await trader.resolve(lost)
+            assert again.unknown_ids in ((), (lost.client_order_id,))
+            return bool(trader.told.of(lost))
+
+        await until(is_told, "it can no longer arrive")
+        assert [type(event) for event in trader.told.of(lost)] == [OrderRejected]
+        assert trader.get_held() == {}
+        await trader.buy(LOTS)
+        await trader.compare()
+
+    trade(stage, venue, work, replace(CALM, call_s=3.0, unknown_s=10.0))
+
+
+def test_a_later_life_tells_what_happened_meanwhile(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        px = trader.get_px()
+        resting, gone = trader.limit(1, LOTS, px * 0.9), trader.limit(1, LOTS, px * 0.89)
+        group = trader.make_group(LOTS)
+        requests = (resting, gone, *group)
+        for sent in ((resting,), (gone,), group):
+            await trader.submit(*sent)
+        await trader.cancel(gone)
+        await trader.modify(group[1], trigger_px=px * 0.91)
+        await trader.compare()
+        before = await trader.reopen()
+        await trader.client.close()  # safe to repeat, also before it was opened
+        assert trader.client.check_health(stage.clock())
+        assert [type(event) for event in (await trader.submit(trader.limit(1, LOTS, px * 0.9))).events] == [
+            OrderRejected
+        ]
+        trader.told.events.clear()
+        trader.told.requests.clear()
+        fall(trader, resting)
+        await trader.open(requests)
+        for request in requests:
+            await trader.resolve(request)
+        statuses = [OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.FILLED]
+        await until(lambda: trader.told.statuses(requests[:3]) == statuses, f"what happened: {trader.told.events}")
+        await trader.wait_status(OrderStatus.ACCEPTED, *group[1:])
+        assert {fill.trade_id for fill in before.fills} < {fill.trade_id for fill in trader.told.fills}
+        assert trader.held_lots() == 2 * LOTS
+        reports = {one.client_order_id: one for one in await trader.client.fetch_open_orders()}
+        assert set(reports) == {one.client_order_id for one in group[1:]}
+        assert reports[group[1].client_order_id].trigger_px == pytest.approx(px * 0.91, rel=1e-4)
+        await trader.buy(2 * LOTS, -1, is_reduce_only=True)
+        await trader.wait_status(OrderStatus.CANCELED, *group[1:])
+        await trader.compare()
+
+    trade(stage, venue, work)
+
+
+def fall(trader: Trader, resting: OrderRequest) -> None:
+    """Let the house take a resting order, while nobody listens."""
+    world = trader.stage.simulator(trader.venue.name).world
+
+    def fill() -> None:
+        (order,) = [
+            one
+            for one in world.market.exchange.open_orders(trader.account_id)
+            if one.side == resting.side and not one.is_reduce_only
+        ]
+        world.act(lambda ts_ns: world.market.fill_resting(trader.account_id, order.client_order_id, LOTS, ts_ns))
+
+    trader.stage.call(fill)
+
+
+def test_health_says_when_nothing_is_heard_and_when_it_is_again(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        resting = trader.limit(1, LOTS, trader.get_px() * 0.9)
+        await trader.submit(resting)
+        await until(lambda: not trader.client.check_health(stage.clock()), "all is well")
+        stage.switch(venue.name, "half_open")
+        await until(lambda: trader.client.check_health(stage.clock()), "silence is noticed")
+        fall(trader, resting)
+        stage.clear(venue.name)
+        await until(lambda: not trader.client.check_health(stage.clock()), "all is well again")
+        await trader.wait_status(OrderStatus.FILLED, resting)
+        await trader.compare()
+
+    trade(stage, venue, work, replace(CALM, silence_s=2.5))

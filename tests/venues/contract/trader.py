@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from market.events import OrderRequest, OrderType
 from market.fills import apply_fill
 from market.instruments import LISTED
 from market.records import POSITION_FLAT
-from tests.venues.contract.stage import Stage, until
+from tests.venues.contract.stage import DEADLINE_S, Stage, until
 from tests.venues.contract.told import Told
 from tests.venues.contract.venues_under_test import TradingVenue, same_fill
 from venues.lifecycle import OrderStatus
@@ -72,11 +73,14 @@ class Trader:
         """Return a take-profit."""
         return self.make(OrderType.TAKE_PROFIT_LIMIT, side, lots, limit_px=px, is_reduce_only=True, **fields)
 
-    def make_group(self, lots: int, entry: OrderRequest | None = None) -> tuple[OrderRequest, ...]:
-        """Return an entry that buys, and a stop and target a tenth away."""
-        px = self.get_px()
-        bought = entry or self.market(1, lots)
-        return bought, self.stop(-1, lots, px * 0.9), self.target(-1, lots, px * 1.1)
+    def make_group(self, lots: int) -> tuple[OrderRequest, ...]:
+        """Return an entry that buys, and a stop and target a tenth away: of one intent, by which a later life knows."""
+        px, cause_id = self.get_px(), f"intent-{self._count}"
+        bought = self.market(1, lots, cause_id=cause_id)
+        stop, target = (
+            make(-1, lots, px * part, cause_id=cause_id) for make, part in ((self.stop, 0.9), (self.target, 1.1))
+        )
+        return bought, stop, target
 
     async def submit(self, *requests: OrderRequest) -> Answer:
         """Submit, and take what the answer tells."""
@@ -132,8 +136,14 @@ class Trader:
         return self.stage.call(query, exchange)
 
     def get_px(self, side: int = 1) -> float:
-        """Return the best px of a side, of BTC."""
-        return float(self.ask(lambda exchange: exchange.get_best_px(self.venue.btc.instrument_id, side)))
+        """Return the best px of a side of BTC, once both have one: a fault may have emptied the book for a moment."""
+        instrument_id, end_s = self.venue.btc.instrument_id, time.monotonic() + DEADLINE_S
+        while True:
+            bid_px, ask_px = self.ask(lambda exchange: [exchange.get_best_px(instrument_id, one) for one in (1, -1)])
+            if bid_px < ask_px:
+                return float(bid_px if side > 0 else ask_px)
+            assert time.monotonic() < end_s, f"the book of {instrument_id} stays empty"
+            time.sleep(0.02)
 
     def get_mark_px(self) -> float:
         """Return the mark px of BTC."""
