@@ -43,7 +43,7 @@ NOT_MODELLED = (
     "rate limits by address, the count of connections and messages a minute",
     "spot markets, builder dexes, vaults, staking, referral; transfers, deposits and withdrawals are refused",
     "isolated margin: accepted, and margined as cross",
-    "stop-limit orders, take-profits that may open a position, the slippage bound of a triggered stop",
+    "the slippage bound of a trigger at market; margin of one that opens is set aside from its placing on",
     "pruned agents and agents' expiry",
     "webData2 and notification: acknowledged, then silent; the history behind portfolio; weeks and months as candles",
 )

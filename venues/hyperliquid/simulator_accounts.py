@@ -68,6 +68,7 @@ class OrderRecord:
     lots: int
     ts_ms: int
     is_position_tpsl: bool = False
+    is_child: bool = False  # of a group
     lots_before: int = 0  # filled before a modify gave it this oid
     lots_filled: int = 0
     lots_px: float = 0.0  # sum of lots x px

@@ -3,9 +3,11 @@
 The desk turns orders of the wire into requests of the exchange machine (`venues.simulator.driven_market`) and what
 became of them, as the ledger heard it, into statuses. Signature first, then nonce (burned from here on), expiry, vault,
 request limit, the action itself.
-Does not model: isolated margin (accepted, and margined as cross), stop-limit orders and take-profits that may open a
-position (refused as "Invalid TP/SL price."), the slippage bound of a triggered stop. A take-profit rests in the book at
-its trigger px (its limit px if it has one) from its arming on. Transfers, vaults and staking are refused.
+Children of a group are placed only if their parent fills whole; one that fills in part and is canceled takes them with
+it, and the part stays naked: they were answered "waitingForFill" then, and end as "canceled". A parent that is refused
+lends its words to its children. A trigger outside a group is answered as resting, with its id.
+Does not model: isolated margin (accepted, and margined as cross), the slippage bound of a trigger at market. Transfers,
+vaults and staking are refused.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from market.records import NS_PER_MS
 from venues.hyperliquid import exchange_actions as act
 from venues.hyperliquid import exchange_replies as replies
 from venues.hyperliquid import rules, signing, wire
-from venues.hyperliquid.exchange_replies import ActionRefused, ExchangeReply, Outcome, Refused
+from venues.hyperliquid.exchange_replies import ActionRefused, ExchangeReply, Outcome, Refused, Waiting
 from venues.hyperliquid.simulator_accounts import (
     REQUESTS_INITIAL,
     AccountBook,
@@ -43,6 +45,12 @@ _TIFS = {
     "FrontendMarket": TimeInForce.IOC,
     "Alo": TimeInForce.POST_ONLY,
 }
+_TRIGGER_TYPES = {  # by tpsl and isMarket
+    ("sl", True): OrderType.STOP_MARKET,
+    ("sl", False): OrderType.STOP_LIMIT,
+    ("tp", True): OrderType.MARKET_IF_TOUCHED,
+    ("tp", False): OrderType.LIMIT_IF_TOUCHED,
+}
 _DEFAULT_ACTIONS = (act.SetReferrer, act.Noop, act.AgentSetAbstraction, act.SetUserAbstraction)
 
 
@@ -58,19 +66,15 @@ class _Case:
 
 
 def limit_at_engine(record_order: act.WireOrder) -> float:
-    """Return the px an order rests at: a take-profit at market at its trigger."""
+    """Return the px an order rests at, 0.0 for a trigger at market."""
     trigger = record_order.terms.trigger
-    if trigger is not UNSET:
-        if trigger.tpsl == "sl":
-            return 0.0
-        return rules.read_px(trigger.trigger_px if trigger.is_market else record_order.px)
-    return rules.read_px(record_order.px)
+    return 0.0 if trigger is not UNSET and trigger.is_market else rules.read_px(record_order.px)
 
 
 def trigger_at_engine(order: act.WireOrder) -> float:
-    """Return the px a stop waits for, 0.0 for what is none."""
+    """Return the px a trigger waits for, 0.0 for what is none."""
     trigger = order.terms.trigger
-    return rules.read_px(trigger.trigger_px) if trigger is not UNSET and trigger.tpsl == "sl" else 0.0
+    return 0.0 if trigger is UNSET else rules.read_px(trigger.trigger_px)
 
 
 def to_request(record: OrderRecord) -> OrderRequest:
@@ -78,7 +82,7 @@ def to_request(record: OrderRecord) -> OrderRequest:
     order, terms = record.wire_order, record.wire_order.terms
     kind, time_in_force = OrderType.LIMIT, TimeInForce.GTC
     if terms.trigger is not UNSET:
-        kind = OrderType.STOP_MARKET if terms.trigger.tpsl == "sl" else OrderType.TAKE_PROFIT_LIMIT
+        kind = _TRIGGER_TYPES[terms.trigger.tpsl, terms.trigger.is_market]
     elif terms.limit is not UNSET:
         time_in_force = _TIFS[terms.limit.tif]
     return OrderRequest(
@@ -231,13 +235,17 @@ class Desk:
         if case.fate.is_child_rejected:
             parent = self._place_one(case, orders[0])
             return [parent, *(Refused(replies.word_with_asset(replies.BAD_TRIGGER, o.asset)) for o in orders[1:])]
-        records = []
+        records: list[OrderRecord] = []
         for order in orders:
             made = self._begin(case, order, is_checked=True)
             assert isinstance(made, OrderRecord), "a checked order begins"
+            made.is_child = bool(records)
             records.append(made)
         self._submit(case, records, group=True)
-        return [self._report(case, record) for record in records]
+        parent, *children = (self._report(case, record) for record in records)
+        if isinstance(parent, Refused):
+            children = [parent if isinstance(child, Refused | Waiting) else child for child in children]
+        return [parent, *children]
 
     def _begin(
         self, case: _Case, order: act.WireOrder, *, is_position_tpsl: bool = False, is_checked: bool = False
@@ -280,8 +288,6 @@ class Desk:
         if trigger is UNSET:
             if not (1.0 - _PRICE_BAND) * mark_px <= float(order.px) <= (1.0 + _PRICE_BAND) * mark_px:
                 words = replies.TOO_FAR
-        elif not (trigger.is_market if trigger.tpsl == "sl" else order.is_reduce_only):
-            words = replies.BAD_TRIGGER
         elif not is_child:
             # One that the mark has passed already would trigger at once.
             is_above = order.is_buy == (trigger.tpsl == "sl")
@@ -307,13 +313,15 @@ class Desk:
         if record.status == "filled" or (record.lots_filled and not record.is_open):
             lots = rules.lots_to_number(asset, record.lots_filled)
             return replies.Filled(lots, average_px(record.lots_px / record.lots_filled), record.oid, cloid)
+        if record.is_child and record.message == Message.PARENT_CANCELED:
+            return replies.WAITING_FOR_FILL  # it was taken, then went with its parent
         if not record.is_open:
             bid, ask = (
                 wire.format_action(rules.px_to_number(px)) if px == px else ""
                 for px in (self._world.market.exchange.get_best_px(asset.instrument.instrument_id, s) for s in (1, -1))
             )
             return Refused(replies.translate_message(record.message, asset.asset_id, bid, ask))
-        if record.is_trigger:
+        if record.is_trigger and (record.is_child or record.is_position_tpsl):
             report = self._world.market.exchange.order_status(case.account_id, record.key)
             is_armed = report is not None and report.is_armed
             return replies.WAITING_FOR_TRIGGER if is_armed else replies.WAITING_FOR_FILL
@@ -432,7 +440,7 @@ def _is_rate(action: act.ApproveBuilderFee) -> bool:
 def _shape(order: act.WireOrder) -> tuple[object, ...]:
     # What a modify can not change in place.
     limit, trigger = order.terms.limit, order.terms.trigger
-    kind = limit.tif if limit is not UNSET else trigger.tpsl if trigger is not UNSET else ""
+    kind = limit.tif if limit is not UNSET else (trigger.tpsl, trigger.is_market) if trigger is not UNSET else ""
     return order.asset, order.is_buy, order.is_reduce_only, kind
 
 

@@ -66,7 +66,7 @@ def test_a_group_from_entry_to_stop(venue: Venue) -> None:
         answer = trader.submit(entry, guard, goal)
         assert answer.unknown_ids == ()
         trader.wait_told(entry.client_order_id, "Fill")
-        assert trader.open_at_venue() == [("stop_market", 1000, 55_000.0), ("take_profit_limit", 1000, 66_000.0)]
+        assert trader.open_at_venue() == [("stop_market", 1000, 55_000.0), ("limit_if_touched", 1000, 66_000.0)]
         reports = trader.run(trader.client.fetch_open_orders())
         seen = [(r.client_order_id, r.order_type, r.qty_lots, r.trigger_px, r.limit_px, r.is_armed) for r in reports]
         assert seen == [

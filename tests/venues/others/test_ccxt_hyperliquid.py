@@ -62,7 +62,8 @@ def test_it_trades(served: Served, ccxt: Ccxt) -> None:
     resting = ccxt.call("create_order", BTC, "limit", "buy", 0.02, 50_000, {"clientOrderId": "0x" + "ab" * 16})
     ccxt.call("create_order", BTC, "market", "buy", 0.005, 60_000)
     stop = {"stopLossPrice": 55_000, "reduceOnly": True}
-    assert ccxt.call("create_order", BTC, "market", "sell", 0.01, 60_000, stop)["status"] == "waitingForTrigger"
+    guard = ccxt.call("create_order", BTC, "market", "sell", 0.01, 60_000, stop)
+    assert guard["id"]
     assert filled["filled"] == 0.0129
     edited = ccxt.call("edit_order", resting["id"], BTC, "limit", "buy", 0.03, 50_500)
 
@@ -86,7 +87,7 @@ def test_it_trades(served: Served, ccxt: Ccxt) -> None:
     assert len(orders) == len(own) == 2
     shown = {(order["side"], order["triggerPrice"] or order["price"], order["amount"]) for order in orders}
     assert shown == {("buy", 50_500.0, 0.03), ("sell", 55_000.0, 0.01)}
-    assert edited["id"] in {order["id"] for order in orders}
+    assert {edited["id"], guard["id"]} == {order["id"] for order in orders}
     balance = ccxt.call("fetch_balance")
     cash = served.call(exchange.account_state, ACCOUNT_ID)
     assert balance["USDC"]["total"] == pytest.approx(cash.equity_quote, abs=5.0)  # the mark moves between the two
@@ -120,4 +121,28 @@ def test_a_group_protects_and_refusals_are_the_venues(served: Served, ccxt: Ccxt
     with pytest.raises(CcxtError, match="never placed") as refused:
         ccxt.call("cancel_order", "123", BTC)
     assert refused.value.kind == "OrderNotFound"
+    served.call(exchange.check_invariants)
+
+
+def test_stop_limits_and_take_profits_of_every_kind(served: Served, ccxt: Ccxt) -> None:
+    exchange = served.market.exchange
+    # Without a type, ccxt's children are limit orders at their trigger.
+    ccxt.call("create_order", BTC, "market", "buy", 0.01, 60_000, {"stopLoss": {"triggerPrice": 57_000}})
+    (guard,) = ccxt.call("fetch_open_orders", BTC)
+    assert (guard["triggerPrice"], guard["price"], guard["info"]["orderType"]) == (57_000.0, 57_000.0, "Stop Limit")
+    (report,) = served.call(exchange.open_orders, ACCOUNT_ID)
+    assert (report.order_type, report.trigger_px, report.limit_px) == ("stop_limit", 57_000.0, 57_000.0)
+    goal = {"takeProfitPrice": 66_000, "reduceOnly": True}
+    kinds = {
+        ccxt.call("create_order", BTC, "market", "sell", 0.01, 60_000, goal)["id"]: "Take Profit Market",
+        ccxt.call("create_order", BTC, "limit", "sell", 0.01, 66_100, goal)["id"]: "Take Profit Limit",
+    }
+    for order_id, kind in kinds.items():
+        assert ccxt.call("fetch_order", order_id, BTC)["info"]["order"]["orderType"] == kind
+        ccxt.call("cancel_order", order_id, BTC)
+    ccxt.call("create_order", BTC, "market", "sell", 0.01, 60_000, {"reduceOnly": True})
+    assert ccxt.call("fetch_open_orders", BTC) == []
+    opening = {"stopLossPrice": 63_000}
+    order = ccxt.call("create_order", BTC, "limit", "buy", 0.01, 63_100, opening)
+    assert ccxt.call("cancel_order", order["id"], BTC)["status"] == "success"
     served.call(exchange.check_invariants)
