@@ -53,42 +53,138 @@ DEADLINE_S = 180.0
 
 @pytest.fixture(scope="module")
 def hosted() -> Iterator[HostedVenues]:
-    with HostedVenues(bar_interval=INTERVAL, accounts=1) as venues:
+    with HostedVenues(bar_interval=INTERVAL, accounts=2) as venues:
         yield venues
 
 
+class Stage:
+    """A house on one account of each venue, and those accounts as the venues themselves tell of them."""
+
+    def __init__(self, session: Session, hosted: HostedVenues, directory: Path, index: int) -> None:
+        self.hosted = hosted
+        self.accounts = {name: hosted[name].accounts[index] for name in ("hyperliquid", "dydx")}
+        keys = directory / "keys.yaml"
+        with replacing(keys) as path:
+            path.touch(mode=0o600)
+            path.write_text("".join(f'{name}: "{one.private_key}"\n' for name, one in self.accounts.items()))
+        connections = tuple(
+            VenueConnection(name, hosted[name].endpoints, key=f"file:{keys}#{name}", address=one.address)
+            for name, one in self.accounts.items()
+        )
+        plan = Plan(
+            tuple(LISTED[name] for name in TRADED),
+            (StrategyPlan("momentum_sar", PARAMS),),
+            LIMITS,
+            Costs(5.0, 2.0, 1.0),
+            200_000.0,
+            5 * NS_PER_S,
+            accounts=(VenueAccount("hyperliquid", (0, 1)), VenueAccount("dydx", (2, 3))),
+        )
+        source = VenueSource(VenueConnection("binance", hosted["binance"].endpoints), DATA, 5 * NS_PER_S, 100, BARS)
+        self.house = PaperHouse(session, plan, source, directory, supervisor=PATIENT, connections=connections)
+
+    def ask_hyperliquid(self, kind: str) -> Any:
+        """Ask about the account at Hyperliquid."""
+        question = {"type": kind, "user": self.accounts["hyperliquid"].address}
+        return post(f"{self.hosted['hyperliquid'].endpoints.http}/info", question)
+
+    def ask_dydx(self, path: str) -> Any:
+        """Ask about the account at dYdX."""
+        where = f"address={self.accounts['dydx'].address}&subaccountNumber=0"
+        with urllib.request.urlopen(f"{self.hosted['dydx'].endpoints.http}/v4/{path}?{where}", timeout=30) as answer:
+            return json.load(answer)
+
+    def switch(self, venue: str, **fault: Any) -> None:
+        """Turn a fault on."""
+        post(self.hosted[venue].control, {"on": [{"venue": venue, **fault}]})
+
+    def count_live(self) -> int:
+        """Return how many bars have been governed."""
+        status = self.house.get_status()
+        assert not status.failures
+        done_ns = status.feed["ts_confirmed_ns"] - status.feed["ts_first_ns"]
+        return int(done_ns // self.house.plan.interval_ns) if status.feed["ts_first_ns"] else 0
+
+    def list_positions(self) -> dict[str, Decimal]:
+        """Return the signed size of every open position, as the venues say it."""
+        sizes = {}
+        for row in self.ask_hyperliquid("clearinghouseState")["assetPositions"]:
+            sizes[f"{row['position']['coin']}-PERP.HYPERLIQUID"] = Decimal(row["position"]["szi"])
+        for row in self.ask_dydx("perpetualPositions")["positions"]:
+            if row["status"] == "OPEN":
+                sizes[f"{row['market'].partition('-')[0]}-PERP.DYDX"] = Decimal(row["size"])
+        return sizes
+
+    def list_stops(self) -> set[str]:
+        """Return the instruments that have a stop resting at their venue."""
+        stops = {
+            f"{row['coin']}-PERP.HYPERLIQUID"
+            for row in self.ask_hyperliquid("frontendOpenOrders")
+            if row["isTrigger"] and row["reduceOnly"] and "Stop" in row["orderType"]
+        }
+        return stops | {
+            f"{row['ticker'].partition('-')[0]}-PERP.DYDX"
+            for row in self.ask_dydx("orders")
+            if row["type"].startswith("STOP") and row["status"] == "UNTRIGGERED"
+        }
+
+    def read_notes(self, name: str) -> list[Message]:
+        """Return what an actor noted in the ledger."""
+        records = self.house.ask_ledger("read_replay", name, self.house.run)
+        return [decode(open_envelope(record.payload)) for record in records if record.role == Role.NOTE]
+
+    def list_fills(self) -> list[dict[str, Any]]:
+        """Return the fills of the ledger."""
+        rows: list[dict[str, Any]] = self.house.ask_ledger(
+            "query", "SELECT * FROM fills WHERE run = ?", (self.house.run,)
+        )
+        return rows
+
+    def sum_fills(self) -> dict[str, Decimal]:
+        """Return the positions that the ledger's fills make."""
+        sums: Counter[str] = Counter()
+        for row in self.list_fills():
+            sums[row["instrument_id"]] += row["side"] * row["fill_qty_lots"]
+        return {name: lots_to_qty(LISTED[name], lots) for name, lots in sums.items() if lots}
+
+    def check(self) -> None:
+        """The ledger and the venues tell the same story, and every position has its stop."""
+        self.house.settle()
+        # No order was sent twice: each id was noted once, and the venue saw each at most once.
+        notes = [note for name in (HYPERLIQUID, DYDX) for note in self.read_notes(name)]
+        ids = [note.client_order_id for note in notes if isinstance(note, OrderRequest)]
+        assert len(ids) == len(set(ids)) >= 4
+        opened = [row for row in self.ask_hyperliquid("historicalOrders") if row["status"] == "open"]
+        seen = Counter(row["order"]["cloid"] for row in opened)
+        assert all(count == 1 for count in seen.values()), seen
+        # What the fills of the ledger make is what the venues hold; a stop rests under each position.
+        wait_until(lambda: self.sum_fills() == self.list_positions(), "the ledger to agree with the venues")
+        wait_until(lambda: set(self.list_positions()) <= self.list_stops(), "a stop under every position")
+        fills = self.list_fills()
+        assert {row["instrument_id"].rpartition(".")[2] for row in fills} == {"HYPERLIQUID", "DYDX"}
+        ours = [Decimal(row["fee_quote"]) for row in fills if row["instrument_id"].endswith("HYPERLIQUID")]
+        theirs = [Decimal(row["fee"]) for row in self.ask_hyperliquid("userFills")]
+        assert len(ours) == len(theirs)
+        assert abs(sum(ours) - sum(theirs)) <= Decimal("0.000001") * len(fills)
+        assert len(self.house.list_bars()) >= BARS
+
+
 @pytest.fixture
-def house(ray_session: Session, hosted: HostedVenues, tmp_path: Path) -> Iterator[PaperHouse]:
-    keys = tmp_path / "keys.yaml"
-    with replacing(keys) as path:
-        path.touch(mode=0o600)
-        path.write_text(
-            "".join(f'{name}: "{hosted[name].accounts[0].private_key}"\n' for name in ("hyperliquid", "dydx"))
-        )
-    connections = tuple(
-        VenueConnection(
-            name, hosted[name].endpoints, key=f"file:{keys}#{name}", address=hosted[name].accounts[0].address
-        )
-        for name in ("hyperliquid", "dydx")
-    )
-    accounts = (VenueAccount("hyperliquid", (0, 1)), VenueAccount("dydx", (2, 3)))
-    plan = Plan(
-        tuple(LISTED[name] for name in TRADED),
-        (StrategyPlan("momentum_sar", PARAMS),),
-        LIMITS,
-        Costs(5.0, 2.0, 1.0),
-        200_000.0,
-        5 * NS_PER_S,
-        accounts=accounts,
-    )
-    data = VenueConnection("binance", hosted["binance"].endpoints)
-    source = VenueSource(data, DATA, 5 * NS_PER_S, 100, BARS)
-    house = PaperHouse(ray_session, plan, source, tmp_path, supervisor=PATIENT, connections=connections)
+def stage(
+    request: pytest.FixtureRequest, ray_session: Session, hosted: HostedVenues, tmp_path: Path
+) -> Iterator[Stage]:
+    stage = Stage(ray_session, hosted, tmp_path, request.param)
     try:
-        house.start("venues", "test")
-        yield house
+        stage.house.start("venues", "test")
+        yield stage
     finally:
-        house.stop("done")
+        stage.house.stop("done")
+
+
+def post(url: str, body: Any) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
@@ -104,107 +200,35 @@ def kill_process(name: str) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def read_notes(house: PaperHouse, name: str) -> list[Message]:
-    records = house.ask_ledger("read_replay", name, house.run)
-    return [decode(open_envelope(record.payload)) for record in records if record.role == Role.NOTE]
-
-
-def count_live(house: PaperHouse) -> int:
-    status = house.get_status()
-    assert not status.failures
-    return int((status.feed["ts_confirmed_ns"] - status.feed["ts_first_ns"]) // house.plan.interval_ns)
-
-
-def ask_hyperliquid(hosted: HostedVenues, kind: str) -> Any:
-    question = {"type": kind, "user": hosted["hyperliquid"].accounts[0].address}
-    request = urllib.request.Request(
-        f"{hosted['hyperliquid'].endpoints.http}/info",
-        json.dumps(question).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
-def ask_dydx(hosted: HostedVenues, path: str) -> Any:
-    where = f"address={hosted['dydx'].accounts[0].address}&subaccountNumber=0"
-    with urllib.request.urlopen(f"{hosted['dydx'].endpoints.http}/v4/{path}?{where}", timeout=30) as answer:
-        return json.load(answer)
-
-
-def list_venue_positions(hosted: HostedVenues) -> dict[str, Decimal]:
-    """Return the signed size of every open position, as the venues say it."""
-    sizes = {}
-    for row in ask_hyperliquid(hosted, "clearinghouseState")["assetPositions"]:
-        sizes[f"{row['position']['coin']}-PERP.HYPERLIQUID"] = Decimal(row["position"]["szi"])
-    for row in ask_dydx(hosted, "perpetualPositions")["positions"]:
-        if row["status"] == "OPEN":
-            sizes[f"{row['market'].partition('-')[0]}-PERP.DYDX"] = Decimal(row["size"])
-    return sizes
-
-
-def list_venue_stops(hosted: HostedVenues) -> set[str]:
-    """Return the instruments that have a stop resting at their venue."""
-    stops = {
-        f"{row['coin']}-PERP.HYPERLIQUID"
-        for row in ask_hyperliquid(hosted, "frontendOpenOrders")
-        if row["isTrigger"] and row["reduceOnly"] and "Stop" in row["orderType"]
-    }
-    orders = ask_dydx(hosted, "orders")
-    stops |= {
-        f"{row['ticker'].partition('-')[0]}-PERP.DYDX"
-        for row in orders
-        if row["type"].startswith("STOP") and row["status"] == "UNTRIGGERED"
-    }
-    return stops
-
-
-def sum_ledger_fills(house: PaperHouse) -> dict[str, Decimal]:
-    sql = "SELECT instrument_id, side, fill_qty_lots FROM fills WHERE run = ?"
-    sums: Counter[str] = Counter()
-    for row in house.ask_ledger("query", sql, (house.run,)):
-        sums[row["instrument_id"]] += row["side"] * row["fill_qty_lots"]
-    return {name: lots_to_qty(LISTED[name], lots) for name, lots in sums.items() if lots}
-
-
-def test_strategies_trade_at_two_venues_and_survive_the_death_of_who_trades(
-    house: PaperHouse, hosted: HostedVenues
-) -> None:
+@pytest.mark.parametrize("stage", [0], indirect=True)
+def test_strategies_trade_at_two_venues_and_survive_the_death_of_who_trades(stage: Stage) -> None:
+    house = stage.house
     wait_until(lambda: any(slot["qty_base"] for slot in house.get_status().governor["slots"]), "a position")
     kill_process(HYPERLIQUID)
-    wait_until(lambda: count_live(house) >= 4, "four bars")
+    wait_until(lambda: stage.count_live() >= 4, "four bars")
     kill_process(DYDX)
-    wait_until(lambda: count_live(house) >= 7, "seven bars")
+    wait_until(lambda: stage.count_live() >= 7, "seven bars")
     kill_process(FEED)
     status = house.wait_done(DEADLINE_S)
-    house.settle()
-
-    # No order was sent twice: each id was noted once, and the venue saw each at most once.
-    ids = [
-        note.client_order_id for name in (HYPERLIQUID, DYDX) for note in read_notes(house, name)
-        if isinstance(note, OrderRequest)
-    ]  # fmt: skip
-    assert len(ids) == len(set(ids)) > 4
-    seen = Counter(
-        row["order"]["cloid"] for row in ask_hyperliquid(hosted, "historicalOrders") if row["status"] == "open"
-    )
-    assert all(count == 1 for count in seen.values())
-
-    # What the fills of the ledger make is what the venues hold; every position has its stop there, at both venues.
-    wait_until(lambda: sum_ledger_fills(house) == list_venue_positions(hosted), "the ledger to agree with the venues")
-    fills = house.ask_ledger("query", "SELECT instrument_id, fee_quote FROM fills WHERE run = ?", (house.run,))
-    assert {row["instrument_id"].rpartition(".")[2] for row in fills} == {"HYPERLIQUID", "DYDX"}
-    wait_until(lambda: set(list_venue_positions(hosted)) <= list_venue_stops(hosted), "a stop under every position")
-    fees = sum(Decimal(row["fee"]) for row in ask_hyperliquid(hosted, "userFills"))
-    ours = sum(Decimal(row["fee_quote"]) for row in fills if row["instrument_id"].endswith("HYPERLIQUID"))
-    assert abs(fees - ours) <= Decimal("0.000001") * len(fills)
+    stage.check()
     assert {executor["name"] for executor in status.executors} == {HYPERLIQUID, DYDX}
-    assert {name: sample([name])[name].restarts for name in (HYPERLIQUID, DYDX, FEED)} == {
-        HYPERLIQUID: 1, DYDX: 1, FEED: 1,
-    }  # fmt: skip
-    assert len(house.list_bars()) >= BARS
-    wrong = "SELECT text FROM alerts WHERE run = ? AND (key LIKE 'executor.position%' OR key LIKE 'executor.naked%')"
-    assert house.ask_ledger("query", wrong, (house.run,)) == []
+    restarts = {name: sample([name])[name].restarts for name in (HYPERLIQUID, DYDX, FEED)}
+    assert restarts == {HYPERLIQUID: 1, DYDX: 1, FEED: 1}
+
+
+@pytest.mark.parametrize("stage", [1], indirect=True)
+def test_a_session_goes_on_through_lost_replies_and_silent_sockets(stage: Stage) -> None:
+    house = stage.house
+    stage.switch("hyperliquid", fault="reply_lost", on="order", next_n=2)
+    stage.switch("dydx", fault="reply_lost", next_n=1)
+    wait_until(lambda: any(slot["qty_base"] for slot in house.get_status().governor["slots"]), "a position")
+    stage.switch("dydx", fault="half_open", for_ms=8_000)
+    stage.switch("binance", fault="connection_close", next_n=2)
+    wait_until(lambda: stage.count_live() >= 5, "five bars")
+    stage.switch("hyperliquid", fault="connection_close", next_n=2)
+    stage.switch("hyperliquid", fault="http_status_after", on="order", next_n=1)
+    house.wait_done(DEADLINE_S)
+    stage.check()
 
 
 def test_the_command_starts_its_own_venues_and_ends_them(tmp_path: Path) -> None:
