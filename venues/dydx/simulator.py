@@ -127,6 +127,7 @@ class DydxSimulator:
 
     async def stop(self) -> None:
         """End everything that `start` began."""
+        self.rest.stop()
         await self.stream.stop()
         for task in self._tasks:
             task.cancel()

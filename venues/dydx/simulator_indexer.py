@@ -5,6 +5,7 @@ Does not model: rate limits, compliance, rewards, affiliates, vaults; transfers 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -70,6 +71,17 @@ class Rest:
     def __init__(self, store: Store, settle: Callable[[], None]) -> None:
         """Answer from `store`, after `settle` has brought it to the present."""
         self.store, self.chain, self._settle = store, store.chain, settle
+        self._is_ended = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let go of the requests that a switch holds back."""
+        self._is_ended.set()
+
+    async def _hold(self, seconds: float | None) -> None:
+        # For some time, or for ever; in no case longer than the simulator runs.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._is_ended.wait()
 
     def add_routes(self, app: web.Application) -> None:
         """Add the Indexer's paths, and those of the node's LCD and RPC that clients use."""
@@ -82,7 +94,7 @@ class Rest:
         """Answer one GET under /v4."""
         fate = self.chain.board.decide_request("dydx", "indexer", self.chain.world.now_ns())
         if fate.is_blackholed:
-            await asyncio.Event().wait()
+            await self._hold(None)
         if fate.status_before or fate.status_after:
             status = fate.status_before or fate.status_after
             return web.Response(status=status, text="upstream error")
@@ -94,7 +106,7 @@ class Rest:
         except ValueError as error:
             status, reply = 400, make_error(str(error))
         if fate.reply_delay_ns:
-            await asyncio.sleep(fate.reply_delay_ns / NS_PER_S)
+            await self._hold(fate.reply_delay_ns / NS_PER_S)
         if fate.is_reply_lost and request.transport is not None:
             request.transport.abort()
         return web.Response(body=encode_json(reply), status=status, content_type="application/json")

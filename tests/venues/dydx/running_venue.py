@@ -23,8 +23,10 @@ from venues.simulator.faults import FaultBoard
 from venues.simulator.funding import FundingRule, MarkRule
 from venues.simulator.price_path import make_bars
 
-SECRETS = ("01" * 32, "02" * 32)
+ACCOUNTS = 40  # more than any module has tests
+SECRETS = tuple(f"{number:02x}" * 32 for number in range(0x40, 0x40 + ACCOUNTS))
 MINUTE_NS = 60 * NS_PER_S
+PATH_MINUTES = 240  # longer than any module's tests take
 DEADLINE_S = 30.0
 
 
@@ -44,8 +46,9 @@ class Venue:
     def __init__(self) -> None:
         instruments = [LISTED["BTC-PERP.DYDX"], LISTED["ETH-PERP.DYDX"]]
         start_ns = time.time_ns() // MINUTE_NS * MINUTE_NS
+        waves = [1.0, 1.0005, 1.0, 0.9995] * (PATH_MINUTES // 4)
         path = {
-            instrument.instrument_id: make_bars([px, px * 1.0005, px, px * 0.9995, px], start_ns, MINUTE_NS, 50.0)
+            instrument.instrument_id: make_bars([px * wave for wave in waves], start_ns, MINUTE_NS, 50.0)
             for instrument, px in zip(instruments, (60_000.0, 3_000.0), strict=True)
         }
         settings = MarketSettings(
@@ -72,7 +75,22 @@ class Venue:
         self.network = network
         self.node: NodeClient = asyncio.run(NodeClient.connect(network.node))
         self.indexer = IndexerClient(network.rest_indexer, api_timeout=30.0)
-        self.address = self.keys[0].address
+        self.index = 0
+
+    @property
+    def address(self) -> str:
+        """The address of the account in use."""
+        return self.keys[self.index].address
+
+    @property
+    def key(self) -> SigningKey:
+        """The key of the account in use."""
+        return self.keys[self.index]
+
+    def take_account(self) -> None:
+        """Go on to the next account, which nobody has used."""
+        self.index += 1
+        assert self.index < ACCOUNTS, "more tests than accounts: raise ACCOUNTS"
 
     def run(self, work: Any) -> Any:
         """Run a coroutine on the simulator's loop."""
@@ -90,14 +108,19 @@ class Venue:
         """Run one call of the SDK; it blocks this thread, not the simulator's."""
         return asyncio.run(work)
 
-    def wallet(self, index: int = 0) -> Wallet:
-        """Return the SDK's wallet of an account."""
+    def wallet(self, index: int | None = None) -> Wallet:
+        """Return the SDK's wallet of an account, of the one in use if not said."""
+        index = self.index if index is None else index
         account = self.ask(self.node.get_account(self.keys[index].address))
         return Wallet(KeyPair.from_hex(SECRETS[index]), account.account_number, account.sequence)
 
     def switch(self, **row: Any) -> None:
         """Turn one fault on."""
         self.call(self.board.apply, {"on": [{"venue": "dydx", **row}]}, time.time_ns())
+
+    def switch_all_off(self) -> None:
+        """Turn every fault off."""
+        self.call(self.board.apply, {"off": "all"}, time.time_ns())
 
     def stop(self) -> None:
         """End everything."""

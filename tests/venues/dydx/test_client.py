@@ -210,7 +210,7 @@ def test_preflight_refuses_what_is_not_fit_and_secrets_stay_secret(
     venue: Venue, logs: pytest.LogCaptureFixture
 ) -> None:
     endpoints = endpoints_of(venue)
-    said = []
+    said, secret = [], SECRETS[venue.index]
 
     def refuse(client_key: str, match: str, at: Endpoints = endpoints, **options: str) -> None:
         async def main() -> None:
@@ -223,9 +223,9 @@ def test_preflight_refuses_what_is_not_fit_and_secrets_stay_secret(
         said.append(str(caught.value))
 
     refuse("zz" * 32, "not hexadecimal")
-    refuse(SECRETS[0], "not of dydx1other", address="dydx1other")
+    refuse(secret, "not of dydx1other", address="dydx1other")
     refuse("03" * 32, "deposit first")
-    refuse(SECRETS[0], "is of chain", Endpoints(endpoints.http, endpoints.ws, endpoints.grpc, {"chain_id": "other"}))
+    refuse(secret, "is of chain", Endpoints(endpoints.http, endpoints.ws, endpoints.grpc, {"chain_id": "other"}))
     with pytest.raises(PreflightError, match="mnemonic is not valid") as caught:
         DydxClient(endpoints, [BTC], mnemonic="abandon ability secretword")
     said.append(str(caught.value))

@@ -20,7 +20,7 @@ from v4_proto.dydxprotocol.clob.order_pb2 import Order as ProtoOrder
 from v4_proto.dydxprotocol.clob.tx_pb2 import OrderBatch
 from v4_proto.dydxprotocol.subaccounts.subaccount_pb2 import SubaccountId as ProtoSubaccountId
 
-from tests.venues.dydx.running_venue import Venue, wait_for
+from tests.venues.dydx.running_venue import ACCOUNTS, Venue, wait_for
 from venues.dydx.order_terms import Order as ChainOrder
 from venues.dydx.order_terms import OrderId, PlaceOrder, SubaccountId, order_uuid
 from venues.dydx.transactions import LOCALNET, Account, sign_tx
@@ -29,6 +29,12 @@ BTC = "BTC-USD"
 BTC_ID = "BTC-PERP.DYDX"
 GTT = ProtoOrder.TimeInForce.TIME_IN_FORCE_UNSPECIFIED
 IOC = ProtoOrder.TimeInForce.TIME_IN_FORCE_IOC
+
+
+@pytest.fixture
+def venue(own_venue: Venue) -> Venue:
+    """Each test its own: they meet in the book, and look at everything."""
+    return own_venue
 
 
 def get_market(venue: Venue) -> Market:
@@ -45,6 +51,7 @@ def place(
     ahead: int = 18,
     size: float = 0.01,
     tif: Any = GTT,
+    good_til_block: int = 0,
 ) -> Any:
     market = get_market(venue)
     height = venue.ask(venue.node.latest_block_height())
@@ -56,7 +63,7 @@ def place(
         price=price,
         time_in_force=tif,
         reduce_only=False,
-        good_til_block=height + ahead,
+        good_til_block=good_til_block or height + ahead,
     )
     return venue.ask(venue.node.place_order(venue.wallet(), order)).tx_response
 
@@ -149,20 +156,20 @@ def test_a_stop_fires_when_the_oracle_touches_it(venue: Venue) -> None:
 
 
 def test_resting_orders_are_replaced_canceled_and_expire(venue: Venue) -> None:
-    assert place(venue, 9, price=50_000, ahead=8).code == 0
+    assert place(venue, 9, price=50_000, ahead=29).code == 0
     wait_for(lambda: find_orders(venue, 9, "BEST_EFFORT_OPENED"))
-    assert place(venue, 9, price=50_000, ahead=30, size=0.02).code == 0
+    assert place(venue, 9, price=50_000, ahead=35, size=0.02).code == 0
     (row,) = wait_for(lambda: find_orders(venue, 9, "BEST_EFFORT_OPENED"))
     assert row["size"] == "0.02"
     assert len(venue.call(venue.market.exchange.open_orders, f"{venue.address}/0")) == 1
     market = get_market(venue)
     height = venue.ask(venue.node.latest_block_height())
     order_id = market.order_id(venue.address, 0, 9, OrderFlags.SHORT_TERM)
-    canceled = venue.ask(venue.node.cancel_order(venue.wallet(), order_id, good_til_block=height + 35))
+    canceled = venue.ask(venue.node.cancel_order(venue.wallet(), order_id, good_til_block=height + 39))
     assert canceled.tx_response.code == 0, canceled.tx_response.raw_log
     wait_for(lambda: find_orders(venue, 9, "BEST_EFFORT_CANCELED"))
-    assert place(venue, 9, price=50_000, ahead=20).code == 7
-    assert place(venue, 10, price=50_000, ahead=10).code == 0
+    assert place(venue, 9, price=50_000, good_til_block=height + 39).code == 7
+    assert place(venue, 10, price=50_000, ahead=12).code == 0
     (row,) = wait_for(lambda: find_orders(venue, 10, "CANCELED"))
     assert row["removalReason"] == "ORDER_REMOVAL_REASON_INDEXER_EXPIRED"
     assert venue.call(venue.market.exchange.open_orders, f"{venue.address}/0") == []
@@ -175,12 +182,12 @@ def test_what_the_chain_refuses(venue: Venue) -> None:
     order = ChainOrder(
         OrderId(SubaccountId(venue.address), 3), 1, 100_000_000, 5_000_000_000, good_til_block=height + 9
     )
-    tx_bytes = sign_tx(PlaceOrder(order), venue.keys[0], Account(LOCALNET, 0, 0))
+    tx_bytes = sign_tx(PlaceOrder(order), venue.key, Account(LOCALNET, venue.index, 0))
     broadcast = ServiceStub(venue.network.node.channel).BroadcastTx
     altered = tx_bytes[:-1] + bytes([tx_bytes[-1] ^ 1])
     response = broadcast(service_pb2.BroadcastTxRequest(tx_bytes=altered, mode=2), timeout=30.0).tx_response
     assert (response.codespace, response.code) == ("sdk", 4)
-    assert "signature verification failed; please verify account number (0)" in response.raw_log
+    assert f"signature verification failed; please verify account number ({venue.index})" in response.raw_log
     codes = [
         broadcast(service_pb2.BroadcastTxRequest(tx_bytes=tx_bytes, mode=2), timeout=30.0).tx_response.code
         for _ in range(2)
@@ -303,7 +310,7 @@ def test_every_query_of_the_sdk_is_answered(venue: Venue) -> None:
     assert len(venue.ask(node.get_perpetuals()).perpetual) == 2
     assert venue.ask(node.get_equity_tier_limit_config()).stateful_order_equity_tiers[-1].limit == 200
     assert venue.ask(node.get_user_fee_tier(venue.address)).tier.taker_fee_ppm == 500
-    assert len(venue.ask(node.get_subaccounts()).subaccount) == 2
+    assert len(venue.ask(node.get_subaccounts()).subaccount) == ACCOUNTS
     assert venue.ask(node.get_node_info()).default_node_info.network == LOCALNET
     assert venue.ask(markets.get_perpetual_market_orderbook(BTC))["bids"]
     assert venue.ask(markets.get_perpetual_market_trades(BTC))["trades"]
@@ -442,7 +449,7 @@ def test_random_bytes_are_refused_and_do_no_harm(venue: Venue) -> None:
     draws = random.Random(5)
     broadcast = ServiceStub(venue.network.node.channel).BroadcastTx
     order = ChainOrder(OrderId(SubaccountId(venue.address), 3), 1, 100_000_000, 2**63 // 10**5 * 10**5, 1010)
-    samples = [sign_tx(PlaceOrder(order), venue.keys[0], Account(LOCALNET, 0, 0))]
+    samples = [sign_tx(PlaceOrder(order), venue.key, Account(LOCALNET, venue.index, 0))]
     for _ in range(60):
         mutated = bytearray(samples[0])
         for _ in range(draws.randrange(1, 4)):
@@ -489,7 +496,7 @@ def test_the_nodes_http_and_the_control_endpoint(venue: Venue) -> None:
         OrderId(SubaccountId(venue.address), 3), 1, 100_000_000, 5_000_000_000, good_til_block=height + 9
     )
     account = Account(LOCALNET, int(info["account_number"]), int(info["sequence"]))
-    tx_bytes = sign_tx(PlaceOrder(order), venue.keys[0], account)
+    tx_bytes = sign_tx(PlaceOrder(order), venue.key, account)
     reply = httpx.get(f"{base}/broadcast_tx_sync", params={"tx": f"0x{tx_bytes.hex()}"}, timeout=30.0).json()
     assert reply["result"]["code"] == 0
     wait_for(lambda: find_orders(venue, 3))

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
-from market.events import Fill, OrderRequest, OrderType, TimeInForce, VenueEvent
+from market.events import Fill, OrderAccepted, OrderRejected, OrderRequest, OrderType, TimeInForce, VenueEvent
 from market.instruments import LISTED
 from tests.venues.dydx.running_venue import SECRETS, Venue
 from venues.dydx.client import DydxClient
+from venues.dydx.client_orders import NEVER_PLACED
 from venues.port import Answer, ClientSettings, Endpoints
 
 BTC = LISTED["BTC-PERP.DYDX"]
@@ -36,16 +38,21 @@ def endpoints_of(venue: Venue) -> Endpoints:
 class Trader:
     """A client, everything it told or answered, and the venue's own books."""
 
-    def __init__(self, venue: Venue, settings: ClientSettings = PATIENT, index: int = 0, **options: Any) -> None:
+    def __init__(self, venue: Venue, settings: ClientSettings = PATIENT, **options: Any) -> None:
         self.venue = venue
-        self.client = DydxClient(endpoints_of(venue), [BTC], private_key=SECRETS[index], settings=settings, **options)
-        self.account_id = f"{venue.keys[index].address}/0"
+        secret = SECRETS[venue.index]
+        self.client = DydxClient(endpoints_of(venue), [BTC], private_key=secret, settings=settings, **options)
+        self.account_id = f"{venue.address}/0"
         self.told: list[VenueEvent] = []
         self.answers: list[Answer] = []
 
     async def open(self, known: tuple[OrderRequest, ...] = ()) -> None:
         """Open the client."""
         await self.client.open(self.told.extend, known)
+
+    def hurry(self, call_s: float) -> None:
+        """Have calls give up soon from now on: opening took the time it needed."""
+        self.client._settings = replace(self.client._settings, call_s=call_s)
 
     @property
     def heard(self) -> list[VenueEvent]:
@@ -142,3 +149,35 @@ def run(venue: Venue, work: Callable[[Trader], Coroutine[Any, Any, None]], **opt
             await trader.client.close()
 
     asyncio.run(main())
+
+
+async def see_health(trader: Trader, text: str) -> None:
+    """Wait until the client says that something is wrong."""
+    await until(lambda: any(text in line for line in trader.client.check_health(time.time_ns())))
+
+
+async def see_all_well(trader: Trader) -> None:
+    """Turn every fault off, and wait until the client is content."""
+    trader.venue.switch_all_off()
+    await until(lambda: not trader.client.check_health(time.time_ns()))
+
+
+def check_once(trader: Trader, client_order_id: str) -> None:
+    """Check that an order's acceptance and fills were told once."""
+    assert len(trader.of(client_order_id, OrderAccepted)) == 1
+    fills = trader.of(client_order_id, Fill)
+    assert sum(fill.fill_qty_lots for fill in fills) == 100
+
+
+async def see_never_placed(trader: Trader, client_order_id: str) -> None:
+    """Wait until an unknown order is told to be dead, which must not be before its good-til-block has passed."""
+    chain = trader.venue.simulator.chain
+    order = trader.client._desk.orders[client_order_id]
+    assert (await trader.act(trader.client.resolve(client_order_id))).events or trader.client._desk.height <= max(
+        order.leg.chain.good_til_block, chain.height
+    )
+    await until(lambda: trader.of(client_order_id, OrderRejected))
+    assert [event.message for event in trader.of(client_order_id, OrderRejected)] == [NEVER_PLACED]
+    assert chain.height > order.leg.chain.good_til_block
+    assert trader.own_fills() == []
+    assert (await trader.client.resolve(client_order_id)).unknown_ids == ()
