@@ -51,16 +51,19 @@ class BookPublisher:
             return BookSnapshotText(self.last_id, bids, asks)
         return BookSnapshotText(self.last_id, bids, asks, ts_now_ms, ts_now_ms)
 
+    def get_best(self) -> tuple[tuple[DecimalText, DecimalText] | None, tuple[DecimalText, DecimalText] | None]:
+        """Return px and qty of the best bid and of the best ask, None where there is none."""
+        bids, asks = self._levels[Side.BUY], self._levels[Side.SELL]
+        return (bids[max(bids)] if bids else None), (asks[min(asks)] if asks else None)
+
     def make_ticker(self, ts_now_ms: int) -> BookTicker | None:
         """Return the best prices; None while a side is empty."""
-        bids, asks = self._top(Side.BUY, 1), self._top(Side.SELL, 1)
-        if not (bids and asks):
+        bid, ask = self.get_best()
+        if bid is None or ask is None:
             return None
         if self.market is Market.SPOT:
-            return BookTicker(self.last_id, self.symbol, *bids[0], *asks[0])
-        return BookTicker(
-            self.last_id, self.symbol, *bids[0], *asks[0], ts_now_ms, ts_now_ms, "bookTicker", self.symbol, 1
-        )
+            return BookTicker(self.last_id, self.symbol, *bid, *ask)
+        return BookTicker(self.last_id, self.symbol, *bid, *ask, ts_now_ms, ts_now_ms, "bookTicker", self.symbol, 1)
 
     def _top(self, side: Side, limit: int) -> LevelTexts:
         levels = self._levels[side]

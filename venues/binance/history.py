@@ -13,8 +13,9 @@ from market.joins import AGE_NS_MAX
 from market.records import NS_PER_DAY, NS_PER_MS, NS_PER_S, Bar
 from venues.bar_building import BarBuilder
 from venues.binance.bar_joins import floor_minute, join_bars
+from venues.binance.endpoints import OPEN_INTEREST_PERIODS
 from venues.binance.kline_feed import INTERVAL_WORDS, check_interval, fill_holes, keep_closed, read_bar
-from venues.binance.rest import OPEN_INTEREST_DAYS_MAX, OPEN_INTEREST_PERIODS
+from venues.binance.rest import OPEN_INTEREST_DAYS_MAX
 from venues.binance.rest_client import RestClient, RestUnavailableError
 from venues.binance.trade_feed import ROWS_MAX, TapeTrade, read_trade
 

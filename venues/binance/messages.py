@@ -1,11 +1,12 @@
 """WebSocket messages of Binance market streams: bytes to frozen messages and back, bare or in the combined wrapper.
 
 Covers: aggTrade, trade, depthUpdate (diff and futures partial depth), partial depth (spot), bookTicker,
-markPriceUpdate (one symbol or the `!markPrice@arr` batch), kline, forceOrder, serverShutdown, and the replies to
-control frames. Fields of one market only, and those new in 2026 (st, ps, nq, ap), are UNSET where absent.
-Does not cover: tickers, continuousKline, compositeIndex, contractInfo, assetIndex, tradingSession, rpiDepth's own
-meaning (it decodes as a depthUpdate) and user data: they come out as `UnknownMessage`, bytes kept. Unknown fields of
-a known message are skipped. Numbers stay the venue's text (see `numbers`).
+markPriceUpdate (one symbol or the `!markPrice@arr` batch), kline, forceOrder, serverShutdown, tickers, averages and
+continuous candles (`ticker_messages`), and the replies to control frames. Fields of one market only, and those new in
+2026 (st, ps, nq, ap), are UNSET where absent.
+Does not cover: compositeIndex, contractInfo, assetIndex, tradingSession, rpiDepth's own meaning (it decodes as a
+depthUpdate) and user data: they come out as `UnknownMessage`, bytes kept. Unknown fields of a known message are
+skipped. Numbers stay the venue's text (see `numbers`).
 """
 
 import math
@@ -18,6 +19,16 @@ from msgspec import UNSET, Raw, UnsetType
 from market.book import BookDiff, BookSnapshot, Levels
 from market.records import NS_PER_MS, Side
 from venues.binance.numbers import DecimalText, LotScale, MalformedMessageError, UnknownValue, parse_px, parse_qty
+from venues.binance.ticker_messages import (
+    AveragePxMessage,
+    ContinuousKline,
+    DayTickerMessage,
+    DayTickers,
+    MiniTicker,
+    MiniTickers,
+    WindowTickerMessage,
+    WindowTickers,
+)
 
 LevelTexts = tuple[tuple[DecimalText, DecimalText], ...]  # (px, qty); qty of zero: the level is gone
 
@@ -259,7 +270,8 @@ class UnknownMessage(msgspec.Struct, frozen=True):
 
 Data = (
     AggTrade | Trade | DepthUpdate | BookSnapshotText | BookTicker | MarkPrice | MarkPrices | Kline | ForceOrder
-    | ServerShutdown | UnknownMessage
+    | ServerShutdown | DayTickerMessage | DayTickers | MiniTicker | MiniTickers | WindowTickerMessage | WindowTickers
+    | AveragePxMessage | ContinuousKline | UnknownMessage
 )  # fmt: skip
 
 
@@ -302,13 +314,34 @@ _BY_EVENT: dict[str, Any] = {
     "kline": Kline,
     "forceOrder": ForceOrder,
     "serverShutdown": ServerShutdown,
+    "24hrTicker": DayTickerMessage,
+    "24hrMiniTicker": MiniTicker,
+    "1hTicker": WindowTickerMessage,
+    "4hTicker": WindowTickerMessage,
+    "1dTicker": WindowTickerMessage,
+    "avgPrice": AveragePxMessage,
+    "continuous_kline": ContinuousKline,
 }
-_EVENT_OF_CHANNEL = {"markPrice": "markPriceUpdate", "depth": "depthUpdate"}
+_EVENT_OF_CHANNEL = {
+    "markPrice": "markPriceUpdate",
+    "depth": "depthUpdate",
+    "ticker": "24hrTicker",
+    "miniTicker": "24hrMiniTicker",
+    "continuousKline": "continuous_kline",
+}
+_BATCHES = {  # event of the first -> the batch, and what it is a batch of
+    "markPriceUpdate": (MarkPrices, MarkPrice),
+    "24hrTicker": (DayTickers, DayTickerMessage),
+    "24hrMiniTicker": (MiniTickers, MiniTicker),
+    **dict.fromkeys(("1hTicker", "4hTicker", "1dTicker"), (WindowTickers, WindowTickerMessage)),
+}
+Batch = MarkPrices | DayTickers | MiniTickers | WindowTickers
 _BARE = {event: msgspec.json.Decoder(kind) for event, kind in _BY_EVENT.items()}
 _COMBINED = {event: msgspec.json.Decoder(_Combined[kind]) for event, kind in _BY_EVENT.items()}  # type: ignore[valid-type]
 _BARE_AS_BYTES = {event.encode(): decoder for event, decoder in _BARE.items()}
 _SNAPSHOT = msgspec.json.Decoder(BookSnapshotText)
-_MARK_PRICES = msgspec.json.Decoder(tuple[MarkPrice, ...])
+_ARRAY = msgspec.json.Decoder(list[Raw])
+_ARRAYS = {event: msgspec.json.Decoder(tuple[kind, ...]) for event, (_, kind) in _BATCHES.items()}  # type: ignore[valid-type]
 _HEAD = msgspec.json.Decoder(_Head)
 _ENCODER = msgspec.json.Encoder()
 _FAULTS = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -368,7 +401,7 @@ def encode_data(data: Data | ControlReply) -> bytes:
     """Return the bare JSON of a message or control reply (futures form of errors; `streams` has spot's)."""
     if isinstance(data, UnknownMessage):
         return data.content
-    if isinstance(data, MarkPrices):
+    if isinstance(data, Batch):
         return _ENCODER.encode(data.items)
     if isinstance(data, ControlReply):
         if data.error is None:
@@ -407,12 +440,16 @@ def _decode_by_head(content: bytes | Raw) -> StreamMessage:
     return StreamMessage("", reply or UnknownMessage(UnknownValue(""), bytes(content)))
 
 
-def _decode_array(content: bytes | Raw) -> MarkPrices | UnknownMessage:
+def _decode_array(content: bytes | Raw) -> Batch | UnknownMessage:
     try:
-        return MarkPrices(_MARK_PRICES.decode(content))
+        items = _ARRAY.decode(content)
+        event = _HEAD.decode(items[0]).e if items else "markPriceUpdate"  # of nothing: that batch comes whole
+        if isinstance(event, str) and event in _BATCHES:
+            batch: Batch = _BATCHES[event][0](_ARRAYS[event].decode(content))
+            return batch
     except msgspec.ValidationError:
         msgspec.json.decode(content)  # not JSON: raises
-        return UnknownMessage(UnknownValue("[]"), bytes(content))
+    return UnknownMessage(UnknownValue("[]"), bytes(content))
 
 
 def _read_reply(head: _Head) -> ControlReply | None:

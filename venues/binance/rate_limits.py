@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from market.records import NS_PER_S
-from venues.binance.rest import Pool, RestRefusal, RestRequest
+from venues.binance.endpoints import Pool
+from venues.binance.rest import RestRefusal, RestRequest
 from venues.binance.streams import Market
 
 MINUTE_NS = 60 * NS_PER_S

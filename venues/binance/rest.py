@@ -2,91 +2,46 @@
 
 A client builds a `RestRequest`, sends `target`, and reads status and body with `decode_reply`. A simulator reads a
 target with `parse_request`, gets the checked parameters or the venue's refusal in its words, and answers with
-`encode_reply`. Refusals are values. Weights and limits: `rate_limits`.
-Checked with evidence: -1121, -1120, -1102, -1100 (spot), -4021 (futures depth takes an enumeration, live wording),
--5000, -1003. The codes of other bad futures parameters (-1130, -1102, -1023, -1127, -1128) follow the error list of
-the manual; which of them a given endpoint chooses is not confirmed. Spot clamps a limit that is too large.
-Does not cover: signed endpoints, historicalTrades, continuous, index and mark klines, tickers, averages.
+`encode_reply`. Refusals are values. What there is: `endpoints`; weights and limits: `rate_limits`.
+Checked with evidence: -1121, -1120, -1102, -1100 (spot), -1104 (spot: a parameter it does not know; futures ignore it),
+-2014 and -2015 (401), -4021 (futures depth takes an enumeration, live wording), -5000, -1003. The codes of other bad
+futures parameters (-1130, -1102, -1023, -1127, -1128, -4104, -4144) follow the error list of the manual; which of them
+a given endpoint chooses is not confirmed. Spot clamps a limit that is too large.
+Does not cover: signed endpoints, beyond refusing whoever has no key.
 """
 
+import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
-from venues.binance.messages import BookSnapshotText
-from venues.binance.numbers import MalformedMessageError
-from venues.binance.rest_replies import (
-    AggTradeRow,
-    Empty,
-    ExchangeInfo,
-    FundingInfoRow,
-    FundingRateRow,
-    KlineRow,
-    OpenInterest,
-    OpenInterestRow,
-    PremiumIndex,
-    Reply,
-    ServerTime,
-    TradeRow,
+from venues.binance.endpoints import (
+    BY_PATH,
+    CONTRACT_TYPES,
+    ENDPOINTS,
+    KEYED,
+    OPEN_INTEREST_PERIODS,
+    Endpoint,
+    Kind,
+    Parameter,
+    Pool,
 )
+from venues.binance.numbers import MalformedMessageError
+from venues.binance.rest_replies import Reply
 from venues.binance.streams import INTERVALS, SPOT_INTERVALS, Market
+from venues.binance.ticker_replies import TickerReply
 
 USDM_REST_URL = "https://fapi.binance.com"
 SPOT_REST_URL = "https://api.binance.com"
 SPOT_DATA_REST_URL = "https://data-api.binance.vision"
 
 FUTURES_DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
-OPEN_INTEREST_PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 OPEN_INTEREST_DAYS_MAX = 30
-
-
-class Pool(StrEnum):
-    """Which limit a request counts against."""
-
-    WEIGHT = "weight"  # the minute's request weight
-    FUNDING = "funding"  # 500 requests in 5 minutes, shared by fundingRate and fundingInfo
-    STATISTICS = "statistics"  # /futures/data: 1000 requests in 5 minutes
-
-
-class Kind(StrEnum):
-    """How a parameter is checked."""
-
-    SYMBOL = "symbol"
-    INTERVAL = "interval"
-    PERIOD = "period"
-    LIMIT = "limit"
-    NUMBER = "number"
-    TEXT = "text"
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter of an endpoint. `default` and `largest` of a limit."""
-
-    name: str
-    kind: Kind
-    is_mandatory: bool = False
-    default: int = 0
-    largest: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One thing that can be asked."""
-
-    market: Market
-    name: str
-    path: str
-    reply_type: Any
-    weigh: Callable[[dict[str, str | int]], int]
-    parameters: tuple[Parameter, ...] = ()
-    pool: Pool = Pool.WEIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,96 +87,18 @@ class RestRefusal:
         return msgspec.json.encode({"code": self.code, "msg": self.msg})
 
 
-def _weigh(weight: int) -> Callable[[dict[str, str | int]], int]:
-    return lambda values: weight
-
-
-def _weigh_by_limit(default: int, *steps: tuple[int, int]) -> Callable[[dict[str, str | int]], int]:
-    def weigh(values: dict[str, str | int]) -> int:
-        limit = int(values.get("limit", default))
-        return next((weight for largest, weight in steps if limit <= largest), steps[-1][1])
-
-    return weigh
-
-
-def _weigh_symbol(one: int, every: int) -> Callable[[dict[str, str | int]], int]:
-    return lambda values: one if "symbol" in values else every
-
-
-_SYMBOL = Parameter("symbol", Kind.SYMBOL, is_mandatory=True)
-_ANY_SYMBOL = Parameter("symbol", Kind.SYMBOL)
-_INTERVAL = Parameter("interval", Kind.INTERVAL, is_mandatory=True)
-_TIMES = (Parameter("startTime", Kind.NUMBER), Parameter("endTime", Kind.NUMBER))
-_FROM_ID = Parameter("fromId", Kind.NUMBER)
-
-
-def _limit(default: int, largest: int) -> Parameter:
-    return Parameter("limit", Kind.LIMIT, default=default, largest=largest)
-
-
-def _list_endpoints() -> tuple[Endpoint, ...]:
-    usdm, spot = Market.USDM, Market.SPOT
-    klines = _weigh_by_limit(500, (99, 1), (499, 2), (1000, 5), (1500, 10))
-    futures_depth = _weigh_by_limit(500, (50, 2), (100, 5), (500, 10), (1000, 20))
-    spot_depth = _weigh_by_limit(100, (100, 5), (500, 25), (1000, 50), (5000, 250))
-    rows = tuple
-    v1, v3, data = "/fapi/v1/", "/api/v3/", "/futures/data/"
-    return (
-        Endpoint(usdm, "ping", v1 + "ping", Empty, _weigh(1)),
-        Endpoint(usdm, "time", v1 + "time", ServerTime, _weigh(1)),
-        Endpoint(usdm, "exchangeInfo", v1 + "exchangeInfo", ExchangeInfo, _weigh(1)),
-        Endpoint(usdm, "depth", v1 + "depth", BookSnapshotText, futures_depth, (_SYMBOL, _limit(500, 1000))),
-        Endpoint(usdm, "trades", v1 + "trades", rows[TradeRow, ...], _weigh(5), (_SYMBOL, _limit(500, 1000))),
-        Endpoint(
-            usdm, "aggTrades", v1 + "aggTrades", rows[AggTradeRow, ...], _weigh(20),
-            (_SYMBOL, _FROM_ID, *_TIMES, _limit(500, 1000)),
-        ),
-        Endpoint(
-            usdm, "klines", v1 + "klines", rows[KlineRow, ...], klines,
-            (_SYMBOL, _INTERVAL, *_TIMES, _limit(500, 1500)),
-        ),
-        Endpoint(
-            usdm, "premiumIndex", v1 + "premiumIndex", PremiumIndex | rows[PremiumIndex, ...], _weigh_symbol(1, 10),
-            (_ANY_SYMBOL,),
-        ),
-        Endpoint(
-            usdm, "fundingRate", v1 + "fundingRate", rows[FundingRateRow, ...], _weigh(1),
-            (_ANY_SYMBOL, *_TIMES, _limit(100, 1000)), Pool.FUNDING,
-        ),
-        Endpoint(usdm, "fundingInfo", v1 + "fundingInfo", rows[FundingInfoRow, ...], _weigh(1), (), Pool.FUNDING),
-        Endpoint(usdm, "openInterest", v1 + "openInterest", OpenInterest, _weigh(1), (_SYMBOL,)),
-        Endpoint(
-            usdm, "openInterestHist", data + "openInterestHist", rows[OpenInterestRow, ...], _weigh(1),
-            (_SYMBOL, Parameter("period", Kind.PERIOD, is_mandatory=True), _limit(30, 500), *_TIMES), Pool.STATISTICS,
-        ),
-        Endpoint(spot, "ping", v3 + "ping", Empty, _weigh(1)),
-        Endpoint(spot, "time", v3 + "time", ServerTime, _weigh(1)),
-        Endpoint(
-            spot, "exchangeInfo", v3 + "exchangeInfo", ExchangeInfo, _weigh(20),
-            (_ANY_SYMBOL, Parameter("symbols", Kind.TEXT), Parameter("permissions", Kind.TEXT),
-             Parameter("showPermissionSets", Kind.TEXT), Parameter("symbolStatus", Kind.TEXT)),
-        ),
-        Endpoint(spot, "depth", v3 + "depth", BookSnapshotText, spot_depth, (_SYMBOL, _limit(100, 5000))),
-        Endpoint(spot, "trades", v3 + "trades", rows[TradeRow, ...], _weigh(25), (_SYMBOL, _limit(500, 1000))),
-        Endpoint(
-            spot, "aggTrades", v3 + "aggTrades", rows[AggTradeRow, ...], _weigh(4),
-            (_SYMBOL, _FROM_ID, *_TIMES, _limit(500, 1000)),
-        ),
-        Endpoint(
-            spot, "klines", v3 + "klines", rows[KlineRow, ...], _weigh(2),
-            (_SYMBOL, _INTERVAL, *_TIMES, Parameter("timeZone", Kind.TEXT), _limit(500, 1000)),
-        ),
-    )  # fmt: skip
-
-
-ENDPOINTS = {(endpoint.market, endpoint.name): endpoint for endpoint in _list_endpoints()}
-_BY_PATH = {(endpoint.market, endpoint.path): endpoint for endpoint in ENDPOINTS.values()}
 _DECODERS = {key: msgspec.json.Decoder(endpoint.reply_type) for key, endpoint in ENDPOINTS.items()}
 _ERROR = msgspec.json.Decoder(dict[str, Any])
 _SYMBOL_RANGE, _NUMBER_RANGE = r"^[A-Z0-9-_.]{1,20}$", r"^[0-9]{1,20}$"
+_SYMBOLS_RANGE = r"""^\[("[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}"){0,}){0,1}\]$"""
+_API_KEY = re.compile("[A-Za-z0-9]{64}")
 
 INVALID_SYMBOL = RestRefusal(400, -1121, "Invalid symbol.")
+INVALID_PAIR = RestRefusal(400, -4144, "Invalid pair.")
+INVALID_CONTRACT_TYPE = RestRefusal(400, -4104, "Invalid contract type.")
 INVALID_INTERVAL = RestRefusal(400, -1120, "Invalid interval.")
+NO_API_KEY = RestRefusal(401, -2014, "API-key format invalid.")
+UNKNOWN_API_KEY = RestRefusal(401, -2015, "Invalid API-key, IP, or permissions for action.")
 START_AFTER_END = RestRefusal(400, -1023, "Start time is greater than end time.")
 LOOKUP_TOO_LONG = RestRefusal(400, -1127, "More than 1 hours between startTime and endTime.")
 BAD_COMBINATION = RestRefusal(400, -1128, "Combination of optional parameters invalid.")
@@ -248,27 +125,39 @@ def make_request(market: Market, name: str, **values: str | int) -> RestRequest:
     if unknown:
         raise ValueError(f"{endpoint.path} takes no {unknown[0]!r}; it takes {', '.join(sorted(names)) or 'nothing'}")
     request = RestRequest(endpoint, values)
-    checked = parse_request(market, "GET", request.target)
+    checked = parse_request(market, "GET", request.target, api_key="x" * 64)
     if isinstance(checked, RestRefusal):
         raise ValueError(f"{request.target} would be refused: {checked.code} {checked.msg}")
     return request
 
 
 def parse_request(
-    market: Market, method: str, target: str, symbols: Collection[str] | None = None, ts_now_ms: int | None = None
+    market: Market,
+    method: str,
+    target: str,
+    symbols: Collection[str] | None = None,
+    ts_now_ms: int | None = None,
+    api_key: str = "",
 ) -> RestRequest | RestRefusal:
     """Return the request in a target, checked, defaults filled in; or the venue's refusal of it.
 
     `symbols`: those that exist (None: any). `ts_now_ms`: for limits that move with time (None: not checked).
+    `api_key`: of the header X-MBX-APIKEY. Where market data want one, any of the right form will do; whatever wants a
+    signature as well is refused, as nobody has an account here.
     """
     try:
         parts = urlsplit(target)
         pairs = parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
         return RestRefusal(400, -1100, "Illegal characters found in a parameter.")
-    endpoint = _BY_PATH.get((market, parts.path))
+    endpoint = BY_PATH.get((market, parts.path))
+    has_key = bool(_API_KEY.fullmatch(api_key))
+    if endpoint is None and method.upper() in KEYED.get(parts.path, ()):
+        return UNKNOWN_API_KEY if has_key else NO_API_KEY
     if endpoint is None or method.upper() != "GET":
         return _refuse_path(market, method, parts.path)
+    if endpoint.needs_key and not has_key:
+        return NO_API_KEY
     sent = dict(pairs)
     if len(sent) != len(pairs):
         return RestRefusal(400, -1101, "Duplicate values for a parameter detected.")
@@ -279,10 +168,11 @@ def parse_request(
             return checked
         if checked is not None:
             values[parameter.name] = checked
-    return _find_conflict(endpoint, values, ts_now_ms) or RestRequest(endpoint, values)
+    unread = _refuse_unread(endpoint, sent)
+    return unread or _find_conflict(endpoint, values, ts_now_ms) or RestRequest(endpoint, values)
 
 
-def encode_reply(reply: Reply) -> bytes:
+def encode_reply(reply: Reply | TickerReply) -> bytes:
     """Return the body of a reply."""
     return msgspec.json.encode(reply)
 
@@ -309,6 +199,18 @@ def _refuse_path(market: Market, method: str, path: str) -> RestRefusal:
     if market is Market.USDM:
         return RestRefusal(404, -5000, f"Path {path}, Method {method.upper()} is invalid")
     return RestRefusal(404, 0, "<html><body><h2>404 Not found</h2></body></html>")
+
+
+def _refuse_unread(endpoint: Endpoint, sent: dict[str, str]) -> RestRefusal | None:
+    # Spot counts what it has read; futures ignore what they do not know.
+    unread = sent.keys() - {parameter.name for parameter in endpoint.parameters}
+    if endpoint.market is Market.USDM or not unread:
+        return None
+    if not endpoint.parameters:
+        return RestRefusal(400, -1101, f"Too many parameters; expected '0' and received '{len(sent)}'.")
+    read = len(sent) - len(unread)
+    msg = f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{len(sent)}'."
+    return RestRefusal(400, -1104, msg)
 
 
 def _refuse_empty(name: str) -> RestRefusal:
@@ -338,10 +240,18 @@ def _check(
             if is_spot and not re.fullmatch(_SYMBOL_RANGE[1:-1], text):
                 return _refuse_chars(parameter.name, _SYMBOL_RANGE)
             return INVALID_SYMBOL if symbols is not None and text not in symbols else text
+        case Kind.SYMBOLS:
+            return _check_symbols(parameter.name, text, symbols)
+        case Kind.PAIR:
+            return INVALID_PAIR if symbols is not None and text not in symbols else text
+        case Kind.CONTRACT:
+            return text if text in CONTRACT_TYPES else INVALID_CONTRACT_TYPE
         case Kind.INTERVAL:
             return text if text in (SPOT_INTERVALS if is_spot else INTERVALS) else INVALID_INTERVAL
         case Kind.PERIOD:
             return text if text in OPEN_INTEREST_PERIODS else _refuse_value(endpoint, parameter.name)
+        case Kind.CHOICE:
+            return text if text in parameter.choices else _refuse_value(endpoint, parameter.name)
         case Kind.TEXT:
             return text
     if not re.fullmatch(_NUMBER_RANGE[1:-1], text):
@@ -349,9 +259,20 @@ def _check(
     return _check_limit(endpoint, parameter, int(text)) if parameter.kind is Kind.LIMIT else int(text)
 
 
+def _check_symbols(name: str, text: str, symbols: Collection[str] | None) -> str | RestRefusal:
+    if not re.fullmatch(_SYMBOLS_RANGE[1:-1], text):
+        return _refuse_chars(name, _SYMBOLS_RANGE)
+    wanted = json.loads(text)
+    if not wanted:
+        return _refuse_empty(name)
+    return text if symbols is None or all(symbol in symbols for symbol in wanted) else INVALID_SYMBOL
+
+
 def _check_limit(endpoint: Endpoint, parameter: Parameter, limit: int) -> int | RestRefusal:
     if endpoint.market is Market.SPOT:
         return min(limit, parameter.largest) if limit else _refuse_value(endpoint, parameter.name)
+    if endpoint.name == "rpiDepth":
+        return limit if limit == parameter.largest else RestRefusal(400, -4021, f"{limit} is not valid depth limit")
     if endpoint.name == "depth":
         if limit not in FUTURES_DEPTH_LIMITS:
             return RestRefusal(400, -4021, f"{limit} is not valid depth limit")
@@ -361,7 +282,10 @@ def _check_limit(endpoint: Endpoint, parameter: Parameter, limit: int) -> int | 
 
 def _find_conflict(endpoint: Endpoint, values: dict[str, str | int], ts_now_ms: int | None) -> RestRefusal | None:
     if endpoint.market is Market.SPOT:
-        return None
+        if "symbol" in values and "symbols" in values:
+            return BAD_COMBINATION
+        is_lone = endpoint.name in ("ticker", "tickerTradingDay") and not values.keys() & {"symbol", "symbols"}
+        return BAD_COMBINATION if is_lone else None
     start_ms, end_ms = values.get("startTime"), values.get("endTime")
     if isinstance(start_ms, int) and isinstance(end_ms, int):
         if start_ms > end_ms:

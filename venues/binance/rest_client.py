@@ -7,6 +7,7 @@ would have to wait past its deadline fails at once, saying how long.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from venues.port import ClientSettings, VenueUnavailableError
 
 ATTEMPTS_MAX = 3
 CONNECTIONS_MAX = 4
+_HOW_TO_MEND = "check venues.binance.http and the network"
 
 
 class RestUnavailableError(VenueUnavailableError):
@@ -62,7 +64,8 @@ class RestClient:
                 answer = await self._ask(request)
         except TimeoutError:
             self._count("timeout")
-            self.failures[name] = f"{request.endpoint.path}: no answer in {self._settings.call_s:g} s"
+            what = f"no answer to {request.endpoint.path} in {self._settings.call_s:g} s"
+            self.failures[name] = f"binance: {self._address} gives {what}: {_HOW_TO_MEND}"
             raise RestUnavailableError(self.failures[name]) from None
         except (RestUnavailableError, ValueError) as error:
             self.failures[name] = str(error)
@@ -78,7 +81,7 @@ class RestClient:
             wait_ns = self._budget.reserve_ns(request, self._clock_ns())
             if wait_ns:
                 if loop.time() + wait_ns / NS_PER_S >= ts_end_s:
-                    text = f"{request.endpoint.path}: request limit, free in {wait_ns / NS_PER_S:.0f} s"
+                    text = f"binance: {request.endpoint.path}: request limit, free in {wait_ns / NS_PER_S:.0f} s"
                     raise RestUnavailableError(text, wait_ns)
                 await asyncio.sleep(wait_ns / NS_PER_S)
                 continue
@@ -90,9 +93,9 @@ class RestClient:
             if answer.is_rate_limit:
                 self._budget.note_refusal(answer, self._clock_ns())
             elif 0 < answer.status < 500 and answer.status not in (403, 408):
-                raise ValueError(f"{request.endpoint.path}: binance refuses {answer.status} {answer.code} {answer.msg}")
+                raise ValueError(self._describe(request, answer))
             if attempt >= ATTEMPTS_MAX:
-                raise RestUnavailableError(f"{request.endpoint.path}: {answer.status} {answer.msg[:80]}")
+                raise RestUnavailableError(self._describe(request, answer))
             if not answer.is_rate_limit:
                 await asyncio.sleep(self._settings.backoff_s * 2 ** (attempt - 1))
 
@@ -109,10 +112,37 @@ class RestClient:
                 body = await reply.read()
                 self._budget.note_headers(reply.headers, self._clock_ns())
                 return decode_reply(request.endpoint, reply.status, body, reply.headers.get(RETRY_AFTER_HEADER))
+        except aiohttp.ClientConnectorError as error:
+            return RestRefusal(0, 0, f"does not answer ({_explain(error.os_error)})")
+        except aiohttp.ServerTimeoutError:
+            return RestRefusal(0, 0, f"does not answer (no connection in {self._settings.connect_s:g} s)")
         except aiohttp.ClientError as error:
-            return RestRefusal(0, 0, type(error).__name__)
+            return RestRefusal(0, 0, f"cuts {request.endpoint.path} off ({type(error).__name__})")
         except MalformedMessageError as error:
-            return RestRefusal(0, 0, str(error))
+            return RestRefusal(0, 0, f"does not talk like binance ({error})")
+
+    def _describe(self, request: RestRequest, answer: RestRefusal) -> str:
+        # One line: what, where, how to mend.
+        if not answer.status:
+            return f"binance: {self._address} {answer.msg}: {_HOW_TO_MEND}"
+        said = " ".join(answer.msg.split())[:80]
+        code = f" {answer.code}" if answer.code else ""
+        line = f"binance: {self._address} answers {answer.status}{code} to {request.endpoint.path} ({said})"
+        match answer.status:
+            case 429 | 418:
+                return f"{line}: too many requests from this address; wait, or ask for less"
+            case 403 | 451:
+                return f"{line}: this address is not let in; check venues.binance.http, or ask from elsewhere"
+            case status if status >= 500 or status == 408:
+                return f"{line}: the venue is in trouble; wait, or check venues.binance.http"
+        return f"{line}: check venues.binance.http and the instruments"
 
     def _count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
+
+
+def _explain(error: OSError) -> str:
+    # "connection refused" rather than "[Errno 111] Connect call failed ('127.0.0.1', 9)"
+    number = error.errno or 0
+    words = os.strerror(number) if number > 0 else error.strerror or type(error).__name__
+    return words.lower()

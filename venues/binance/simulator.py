@@ -6,13 +6,12 @@ of both markets; the second serves spot's sockets, for their paths are those of 
 nothing: `control` answers frames, `simulator_streams` says what is due, `session` when a socket ends, `rest` and
 `rate_limits` what is refused, `simulator_rest` what is answered.
 
-Faults (PROTOCOLS 4.3). Messages, by channel (aggTrade, trade, depth, partial_depth, bookTicker, markPrice, kline;
-control: answers to frames; ping): dropped, delayed, doubled, reordered, half-open (pings too), closes; book_stale says
-the last message of the stream again (of channel "snapshot": REST answers /depth as it did the last time), book_crossed
-puts a bid at the ask, unknown_value renames the event. Requests, by
-endpoint name (depth, klines, ...): request_blackhole, http_status_before and _after (429 and 418 with Retry-After),
-reply_lost, reply_delay. Views: clock_skew (E, /time; trades keep their time), request_cap (weight a minute),
-book_throttle, price_gap, oracle_frozen, upgrade_mode (503).
+Faults (PROTOCOLS 4.3). Messages, by channel (`streams.Channel`; control: answers to frames; ping): dropped, delayed,
+doubled, reordered, half-open (pings too), closes; book_stale says the last message of the stream again (of channel
+"snapshot": REST answers /depth as it did the last time), book_crossed puts a bid at the ask, unknown_value renames the
+event. Requests, by endpoint name (depth, klines, ...): request_blackhole, http_status_before and _after (429 and 418
+with Retry-After), reply_lost, reply_delay. Views: clock_skew (E, /time; trades keep their time), request_cap (weight a
+minute), book_throttle, price_gap, oracle_frozen, upgrade_mode (503).
 
 Does not model: orders, accounts and user data (a private socket connects and is silent; no listenKey), bans of sockets
 for bad manners, DNS, TLS, compression, SBE, the WebSocket API; what `simulator_streams`, `simulator_rest`,
@@ -67,8 +66,12 @@ NOT_MODELLED = (
     "orders, accounts, user data: a private socket connects and is silent, there is no listenKey",
     "the WebSocket API, SBE, TLS, compression",
     "bans of sockets for bad manners",
-    "1s and 1M candles; trades and open interest of before the start",
-    "RPI orders, estimated settlement prices, the funding caps by leverage bracket",
+    "1s candles, time zones of candles, single trades of more than 45 minutes before the start",
+    "RPI orders, estimated settlement prices, the funding caps by leverage bracket, delivery contracts",
+    "ratios of long and short accounts: who else is in the market is not known, the lists are empty",
+    "composite and asset indices, contract news, liquidations: acknowledged, silent; their lists are empty",
+    "the index is no average of exchanges: its one constituent is the market's own path",
+    "a skewed clock: it shifts event times and /time, not times of trades and candles",
 )
 
 
@@ -359,7 +362,8 @@ class BinanceSimulator:
         venue_ms = (now_ns + view.clock_skew_ns) // NS_PER_MS
         kind = Market.SPOT if request.path.startswith("/api/") else Market.USDM
         desk, symbols = self._desks[kind], self.hubs[kind].feeds
-        parsed = parse_request(kind, request.method, request.raw_path, symbols, venue_ms)
+        api_key = request.headers.get("X-MBX-APIKEY", "")
+        parsed = parse_request(kind, request.method, request.raw_path, symbols, venue_ms, api_key)
         name = "unknown" if isinstance(parsed, RestRefusal) else parsed.endpoint.name
         fate = self.board.decide_request(VENUE, name, now_ns)
         if fate.is_blackholed:

@@ -2,8 +2,8 @@
 
 A stream lives while somebody is subscribed to it; the diff cursors of books live on, so that `pu` never jumps for one
 who subscribes again. Pushes carry the venue's (perhaps skewed) clock, their cadence is the true time's.
-Silent though the venue has them: tickers, averages, forceOrder (no account trades here), rpiDepth, contractInfo,
-continuousKline, composite and asset indices, `1s` and `1M` candles. They are acknowledged like the wrong path.
+Silent though the venue has them: forceOrder (no account trades here), contractInfo, composite and asset indices, `1s`
+candles, continuous candles of what is no perpetual. They are acknowledged like the wrong path.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,20 @@ import msgspec
 
 from market.records import NS_PER_MS
 from venues.binance.book_publisher import DiffCursor
+from venues.binance.intervals import INTERVALS_NS, MINUTE_NS, find_next_open_ns, find_open_ns
 from venues.binance.messages import BookTicker, Data, DepthUpdate, MarkPrices
-from venues.binance.simulator_symbol import INTERVALS_NS, SymbolFeed
+from venues.binance.simulator_symbol import SymbolFeed
+from venues.binance.simulator_tickers import make_ticker_message
 from venues.binance.streams import DEFAULT_SPEED_MS, Channel, Market, StreamName, parse_stream
-from venues.simulator.candles import align_open_ns
+from venues.binance.ticker_messages import DayTickers, MiniTickers, WindowTickers
 from venues.simulator.driven_market import Block
 
 _BOOK_CHANNELS = (Channel.DEPTH, Channel.PARTIAL_DEPTH, Channel.BOOK_TICKER)
-_SAID = (*_BOOK_CHANNELS, Channel.AGG_TRADE, Channel.TRADE, Channel.MARK_PRICE, Channel.KLINE)
+_KLINE_CHANNELS = (Channel.KLINE, Channel.CONTINUOUS_KLINE)
+_TICKER_CHANNELS = (Channel.TICKER, Channel.MINI_TICKER, Channel.AVERAGE_PX)
+_SAID = (
+    *_BOOK_CHANNELS, *_KLINE_CHANNELS, *_TICKER_CHANNELS, Channel.AGG_TRADE, Channel.TRADE, Channel.MARK_PRICE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,9 @@ class StreamHub:
             return None
         feed = self.feeds.get(name.symbol.upper())
         feeds = (feed,) if feed is not None else tuple(self.feeds.values()) if not name.symbol else ()
-        if not feeds or (name.channel is Channel.KLINE and name.interval not in INTERVALS_NS):
+        if not feeds or (name.channel in _KLINE_CHANNELS and name.interval not in INTERVALS_NS):
+            return None
+        if name.channel is Channel.CONTINUOUS_KLINE and name.kind != "PERPETUAL":
             return None
         every_ms = name.speed_ms if name.speed_ms >= 0 else DEFAULT_SPEED_MS.get((self.kind, name.channel), 0)
         cursor = feeds[0].publisher.open_cursor() if name.channel is Channel.DEPTH else None
@@ -127,8 +135,8 @@ class StreamHub:
             stream.seen = feed.last_trade_id
         elif stream.name.channel is Channel.AGG_TRADE:
             stream.seen = feed.last_agg_id
-        elif stream.name.channel is Channel.KLINE:
-            stream.ts_open_ns = align_open_ns(feed.market.ts_now_ns, INTERVALS_NS[stream.name.interval])
+        elif stream.name.channel in _KLINE_CHANNELS:
+            stream.ts_open_ns = find_open_ns(stream.name.interval, feed.market.ts_now_ns)
 
     def _say(self, stream: _Stream, ts_now_ns: int, ts_event_ms: int, pushes: list[Push]) -> None:
         for data in self._compose(stream, ts_now_ns, ts_event_ms):
@@ -153,6 +161,8 @@ class StreamHub:
             case Channel.MARK_PRICE:
                 marks = tuple(feed.make_mark_price(ts_event_ms) for feed in stream.feeds)
                 return [MarkPrices(marks)] if stream.name.is_array else marks
+            case Channel.TICKER | Channel.MINI_TICKER | Channel.AVERAGE_PX:
+                return self._compose_day_tickers(stream, ts_now_ns, ts_event_ms)
             case _:
                 return self._compose_klines(stream, feed, ts_now_ns, ts_event_ms)
 
@@ -188,15 +198,35 @@ class StreamHub:
 
     def _compose_klines(self, stream: _Stream, feed: SymbolFeed, ts_now_ns: int, ts_event_ms: int) -> Sequence[Data]:
         interval = stream.name.interval
-        ts_open_ns = align_open_ns(ts_now_ns, INTERVALS_NS[interval])
+        ts_open_ns = find_open_ns(interval, ts_now_ns)
         said: list[Data] = []
         while stream.ts_open_ns < ts_open_ns:
-            final = feed.make_kline(interval, stream.ts_open_ns, True, ts_event_ms)
-            said += [] if final is None else [final]
-            stream.ts_open_ns += INTERVALS_NS[interval]
+            said += self._make_kline(stream, feed, stream.ts_open_ns, True, ts_event_ms)
+            stream.ts_open_ns = find_next_open_ns(interval, stream.ts_open_ns)
         key = (ts_open_ns, feed.last_trade_id)
         if stream.said.get(feed.symbol) == key:
             return said
         stream.said[feed.symbol] = key
-        kline = feed.make_kline(interval, ts_open_ns, False, ts_event_ms)
-        return said if kline is None else [*said, kline]
+        return [*said, *self._make_kline(stream, feed, ts_open_ns, False, ts_event_ms)]
+
+    def _make_kline(
+        self, stream: _Stream, feed: SymbolFeed, ts_open_ns: int, is_closed: bool, ts_event_ms: int
+    ) -> Sequence[Data]:
+        kline = feed.make_kline(stream.name.interval, ts_open_ns, is_closed, ts_event_ms)
+        if kline is None:
+            return []
+        is_continuous = stream.name.channel is Channel.CONTINUOUS_KLINE
+        return [feed.make_continuous(stream.name.kind, kline) if is_continuous else kline]
+
+    def _compose_day_tickers(self, stream: _Stream, ts_now_ns: int, ts_event_ms: int) -> Sequence[Data]:
+        # Those in which something changed: a trade came, or a minute went out of the window.
+        kind, tickers = stream.name.kind, []
+        for feed in stream.feeds:
+            key = (feed.last_trade_id, ts_now_ns // MINUTE_NS)
+            if stream.said.get(feed.symbol) != key:
+                stream.said[feed.symbol] = key
+                tickers.append(make_ticker_message(feed, kind, ts_event_ms))
+        if not stream.name.is_array or not tickers:
+            return tickers
+        batch = MiniTickers if kind == "miniTicker" else DayTickers if kind == "ticker" else WindowTickers
+        return [batch(tuple(tickers))]  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ is its n. A futures price has at least two decimals, a mark eight, everything on
 Aggregate trades that the market does not remember are made up for the last `PAST_MINUTES` before those it does, out of
 the candles (`past_trades`), when first asked for.
 Does not model: RPI orders (`nq` equals `q`), estimated settlement (the index stands for it), single trades beyond those
-the market still remembers, open interest of before the start.
+the market still remembers, averages over time (`ap` is the mark px itself).
 """
 
 from array import array
@@ -17,13 +17,16 @@ from itertools import islice
 from msgspec import UNSET
 
 from market.instruments import Instrument
-from market.records import NS_PER_DAY, NS_PER_MS, NS_PER_S, Side
+from market.records import NS_PER_MS, Side
 from venues.binance.book_publisher import BookPublisher
+from venues.binance.index_candles import IndexCandles, Series
+from venues.binance.intervals import INTERVALS_NS, MINUTE_NS, find_next_open_ns, find_open_ns, list_candles
 from venues.binance.messages import AggTrade, Kline, KlineBar, MarkPrice, Trade
 from venues.binance.past_trades import make_past_trades
 from venues.binance.rest_replies import AggTradeRow, KlineRow, TradeRow
 from venues.binance.streams import Market
-from venues.simulator.candles import Candle, align_open_ns
+from venues.binance.ticker_messages import ContinuousBar, ContinuousKline
+from venues.simulator.candles import Candle
 from venues.simulator.driven_market import Block, DrivenMarket
 from venues.simulator.house import PublicTrade
 
@@ -32,23 +35,6 @@ TRADE_FIRST_ID = 5_000_000_000
 AGG_TRADE_FIRST_ID = 2_000_000_000
 TRADES_KEPT = 20_000  # rows of REST, each kind
 PAST_MINUTES = 45
-MINUTE_NS = 60 * NS_PER_S
-INTERVALS_NS = {
-    "1m": MINUTE_NS,
-    "3m": 3 * MINUTE_NS,
-    "5m": 5 * MINUTE_NS,
-    "15m": 15 * MINUTE_NS,
-    "30m": 30 * MINUTE_NS,
-    "1h": 60 * MINUTE_NS,
-    "2h": 120 * MINUTE_NS,
-    "4h": 240 * MINUTE_NS,
-    "6h": 360 * MINUTE_NS,
-    "8h": 480 * MINUTE_NS,
-    "12h": 720 * MINUTE_NS,
-    "1d": NS_PER_DAY,
-    "3d": 3 * NS_PER_DAY,
-    "1w": 7 * NS_PER_DAY,
-}
 
 
 class SymbolFeed:
@@ -79,6 +65,7 @@ class SymbolFeed:
         for trade in known:
             self._add_trade(trade)
         self._past_agg_trades: tuple[AggTradeRow, ...] | None = None
+        self.index_candles = IndexCandles(market, self.instrument_id)
 
     def write_px(self, px: float) -> str:
         """Return a px as the venue writes it; the px is on the tick's grid, so nothing is lost."""
@@ -98,18 +85,18 @@ class SymbolFeed:
         for trade in block.trades:
             if trade.instrument_id == self.instrument_id:
                 self._add_trade(trade)
+        for mark in block.marks:
+            if mark.instrument_id == self.instrument_id:
+                self.index_candles.add_mark(mark)
 
     def _add_trade(self, trade: PublicTrade) -> None:
         px, qty, ts_ms = self.write_px(trade.px), self.write_qty(trade.qty_lots), trade.ts_event_ns // NS_PER_MS
-        notional = Decimal(px) * Decimal(qty)
         is_best = UNSET if self.is_futures else True
         is_buyer_maker = trade.taker_side < 0
         self.last_trade_id += 1
         self._market_ids.append(trade.trade_id)
-        decimals = self.px_decimals + self.qty_decimals if self.is_futures else 8
-        self.trades.append(
-            TradeRow(self.last_trade_id, px, qty, f"{notional:.{decimals}f}", ts_ms, is_buyer_maker, is_best)
-        )
+        notional = self._write_notional(px, qty)
+        self.trades.append(TradeRow(self.last_trade_id, px, qty, notional, ts_ms, is_buyer_maker, is_best))
         taker = (trade.ts_event_ns, trade.taker_id, trade.taker_order_id, trade.taker_side, px)
         first_id, agg_id = self.last_trade_id, self.last_agg_id + 1
         if taker == self._taker:
@@ -128,6 +115,39 @@ class SymbolFeed:
         if self._past_agg_trades is None:
             self._past_agg_trades = self._make_past()
         return (*self._past_agg_trades, *self.agg_trades)
+
+    def list_trades(self) -> tuple[TradeRow, ...]:
+        """Return the single trades that REST has, oldest first and numbered without a hole."""
+        if self.trades and self.trades[0].trade_id != TRADE_FIRST_ID:
+            return tuple(self.trades)
+        count = next((n for n, row in enumerate(self.list_agg_trades()) if row.first_id >= TRADE_FIRST_ID), None)
+        past = self.list_agg_trades()[:count]
+        rows = (
+            TradeRow(row.first_id, row.px, row.qty, self._write_notional(row.px, row.qty), row.ts_trade_ms,
+                     row.is_buyer_maker, row.is_best_match)
+            for row in past
+        )  # fmt: skip
+        return (*rows, *self.trades)
+
+    def get_last_qty(self) -> str:
+        """Return the quantity of the last trade, zero if there was none."""
+        row = self._last_trade()
+        return self.write_qty(0) if row is None else row.qty
+
+    def get_last_trade_ms(self) -> int:
+        """Return when the last trade was, 0 if there was none."""
+        row = self._last_trade()
+        return 0 if row is None else row.ts_trade_ms
+
+    def _last_trade(self) -> TradeRow | AggTradeRow | None:
+        if self.trades:
+            return self.trades[-1]
+        past = self.list_agg_trades()
+        return past[-1] if past else None
+
+    def _write_notional(self, px: str, qty: str) -> str:
+        decimals = self.px_decimals + self.qty_decimals if self.is_futures else 8
+        return f"{Decimal(px) * Decimal(qty):.{decimals}f}"
 
     def _make_past(self) -> tuple[AggTradeRow, ...]:
         minute_ns = self._ts_known_ns // MINUTE_NS * MINUTE_NS
@@ -181,10 +201,8 @@ class SymbolFeed:
 
     def make_kline(self, interval: str, ts_open_ns: int, is_closed: bool, ts_event_ms: int) -> Kline | None:
         """Return one candle; None if it opened without a trade and is not over."""
-        interval_ns = INTERVALS_NS[interval]
-        candles = self.market.list_candles(
-            self.instrument_id, interval_ns, ts_open_ns - 4 * interval_ns, ts_open_ns + interval_ns
-        )
+        from_ns = ts_open_ns - 4 * INTERVALS_NS[interval]
+        candles = self.list_candles(interval, from_ns, find_next_open_ns(interval, ts_open_ns))
         if not candles or candles[-1].ts_open_ns != ts_open_ns:
             return None
         row = self.write_candle(candles[-1])
@@ -195,6 +213,16 @@ class SymbolFeed:
             row.volume_quote, row.taker_buy_base, row.taker_buy_quote,
         )  # fmt: skip
         return Kline(ts_event_ms, self.symbol, bar, 1 if self.is_futures else UNSET)
+
+    def make_continuous(self, contract_type: str, kline: Kline) -> ContinuousKline:
+        """Return a candle as the continuous contract's stream says it."""
+        one = kline.bar
+        bar = ContinuousBar(
+            one.ts_open_ms, one.ts_close_ms, one.interval, one.first_id, one.last_id, one.open_px, one.close_px,
+            one.high_px, one.low_px, one.volume_base, one.trades, one.is_closed, one.volume_quote, one.taker_buy_base,
+            one.taker_buy_quote,
+        )  # fmt: skip
+        return ContinuousKline(kline.ts_event_ms, kline.symbol, contract_type, bar, kline.family)
 
     def _number(self, market_trade_id: int) -> int:
         # This symbol's number of a trade; -1 for none and for trades of before the start, as the venue has for none.
@@ -226,21 +254,46 @@ class SymbolFeed:
         self, interval: str, ts_start_ns: int | None, ts_end_ns: int | None, limit: int
     ) -> tuple[KlineRow, ...]:
         """Return at most `limit` candles that open in [start, end]: the first of them if a start is given."""
+        from_ns, to_ns, is_from_start = self._find_window(interval, ts_start_ns, ts_end_ns, limit)
+        rows = tuple(self.write_candle(candle) for candle in self.list_candles(interval, from_ns, to_ns))
+        return rows[:limit] if is_from_start else rows[-limit:]
+
+    def list_index_klines(
+        self, series: Series, interval: str, ts_start_ns: int | None, ts_end_ns: int | None, limit: int
+    ) -> tuple[KlineRow, ...]:
+        """Return candles of mark px, index px or premium as `list_klines` does of trades; they have no volume."""
+        from_ns, to_ns, is_from_start = self._find_window(interval, ts_start_ns, ts_end_ns, limit)
+        seconds = INTERVALS_NS[interval] // MINUTE_NS * 60  # a mark is published every one
+        rows = tuple(
+            KlineRow(open_ns // NS_PER_MS, f"{opened:.8f}", f"{high:.8f}", f"{low:.8f}", f"{closed:.8f}", "0",
+                     find_next_open_ns(interval, open_ns) // NS_PER_MS - 1, "0", seconds, "0", "0")
+            for open_ns, (opened, high, low, closed) in self.index_candles.list_shapes(series, interval, from_ns, to_ns)
+        )  # fmt: skip
+        return rows[:limit] if is_from_start else rows[-limit:]
+
+    def _find_window(
+        self, interval: str, ts_start_ns: int | None, ts_end_ns: int | None, limit: int
+    ) -> tuple[int, int, bool]:
+        # From when to when candles are wanted, and whether the first or the last of them.
         interval_ns = INTERVALS_NS[interval]
         ts_end_ns = self.market.ts_now_ns if ts_end_ns is None else min(ts_end_ns, self.market.ts_now_ns)
         if ts_start_ns is None:
-            from_ns = align_open_ns(ts_end_ns, interval_ns) - (limit - 1) * interval_ns
-            return self._write_candles(interval_ns, from_ns, ts_end_ns + 1)[-limit:]
-        ts_start_ns = max(ts_start_ns, self._find_first_open_ns(), 0)
-        to_ns = min(ts_end_ns, ts_start_ns + (limit + 1) * interval_ns)
-        return self._write_candles(interval_ns, ts_start_ns, to_ns + 1)[:limit]
+            from_ns = find_open_ns(interval, ts_end_ns) - (limit - 1) * interval_ns
+            return max(0, self.find_first_open_ns() - interval_ns, from_ns), ts_end_ns + 1, False
+        ts_start_ns = max(ts_start_ns, self.find_first_open_ns(), 0)
+        return ts_start_ns, min(ts_end_ns, ts_start_ns + (limit + 1) * interval_ns) + 1, True
 
-    def _write_candles(self, interval_ns: int, from_ns: int, to_ns: int) -> tuple[KlineRow, ...]:
-        candles = self.market.list_candles(self.instrument_id, interval_ns, from_ns, to_ns)
-        return tuple(self.write_candle(candle) for candle in candles)
+    def list_candles(self, interval: str, from_ns: int, to_ns: int) -> list[Candle]:
+        """Return the candles that open in [from, to)."""
 
-    def _find_first_open_ns(self) -> int:
-        # When the first minute with a candle opened; a candle of a week less: one that holds it still opens after.
+        def fetch(interval_ns: int, from_ns: int, to_ns: int) -> list[Candle]:
+            return self.market.list_candles(self.instrument_id, interval_ns, from_ns, to_ns)
+
+        return list_candles(fetch, interval, from_ns, to_ns)
+
+    def find_first_open_ns(self) -> int:
+        """Return when the first minute with a candle opened."""
+        # Without any: a candle of a week less than the start, as one that holds it still opens after.
         if self._first_open_ns < 0:
             from_ns, to_ns = 0, self.market.ts_now_ns + 1
             for interval in ("1w", "1d", "1m"):

@@ -48,9 +48,13 @@ class Channel(StrEnum):
     BOOK_TICKER = "bookTicker"
     MARK_PRICE = "markPrice"
     KLINE = "kline"
+    CONTINUOUS_KLINE = "continuousKline"
+    TICKER = "ticker"  # of a day, or on spot of a window
+    MINI_TICKER = "miniTicker"
+    AVERAGE_PX = "avgPrice"  # spot
     FORCE_ORDER = "forceOrder"
     SERVER_SHUTDOWN = "serverShutdown"
-    OTHER = "other"  # a name the venue has or may have: tickers, rpiDepth, contractInfo, ...
+    OTHER = "other"  # a name the venue has or may have: contractInfo, assetIndex, ...
 
 
 class Delivery(StrEnum):
@@ -72,6 +76,7 @@ class StreamName:
     levels: int = 0  # partial depth only
     interval: str = ""  # klines only
     is_array: bool = False
+    kind: str = ""  # tickers: the word before any @, such as "ticker_1h"; continuous klines: the contract type
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,12 @@ DEFAULT_SPEED_MS = {
     (Market.USDM, Channel.KLINE): 250,
     (Market.USDM, Channel.AGG_TRADE): 100,
     (Market.USDM, Channel.FORCE_ORDER): 1000,
+    (Market.USDM, Channel.CONTINUOUS_KLINE): 250,
+    (Market.USDM, Channel.TICKER): 2000,
+    (Market.USDM, Channel.MINI_TICKER): 2000,
+    (Market.SPOT, Channel.TICKER): 1000,
+    (Market.SPOT, Channel.MINI_TICKER): 1000,
+    (Market.SPOT, Channel.AVERAGE_PX): 1000,
     (Market.SPOT, Channel.DEPTH): 1000,
     (Market.SPOT, Channel.PARTIAL_DEPTH): 1000,
     (Market.SPOT, Channel.KLINE): 2000,
@@ -115,14 +126,18 @@ _PLAIN = {
     Market.USDM: {"aggTrade", "trade", "bookTicker", "forceOrder"},
     Market.SPOT: {"aggTrade", "trade", "bookTicker"},
 }
+_TICKERS = {
+    Market.USDM: {"ticker": Channel.TICKER, "miniTicker": Channel.MINI_TICKER},
+    Market.SPOT: {
+        **dict.fromkeys(("ticker", "ticker_1h", "ticker_4h", "ticker_1d"), Channel.TICKER),
+        "miniTicker": Channel.MINI_TICKER,
+        "avgPrice": Channel.AVERAGE_PX,
+    },
+}
+_CONTRACT_TYPES = ("perpetual", "current_quarter", "next_quarter", "tradifi_perpetual")
 _OTHERS = {  # known to the venue, unknown to this package -> the USD-M path they belong to
-    "rpiDepth": Route.PUBLIC,
-    "ticker": Route.MARKET,
-    "miniTicker": Route.MARKET,
     "compositeIndex": Route.MARKET,
-    "continuousKline": Route.MARKET,
     "indexPrice": Route.MARKET,
-    "avgPrice": Route.MARKET,
     "contractInfo": Route.MARKET,
     "assetIndex": Route.MARKET,
     "tradingSession": Route.MARKET,
@@ -145,6 +160,12 @@ def parse_stream(market: Market, text: str) -> StreamName | None:
         return None
     if name in _PLAIN[market]:
         return StreamName(text, Channel(name), symbol) if not speed else None
+    if name in _TICKERS[market] and not speed:
+        return StreamName(text, _TICKERS[market][name], symbol, kind=name)
+    if market is Market.USDM and name == "rpiDepth":
+        return StreamName(text, Channel.DEPTH, symbol, 500) if speed in ("", "500ms") else None
+    if market is Market.USDM and name.startswith("continuousKline_"):
+        return _parse_continuous(text, symbol, name.removeprefix("continuousKline_"), speed)
     if name == "markPrice" and market is Market.USDM and speed in ("", "1s"):
         return StreamName(text, Channel.MARK_PRICE, symbol, 1000 if speed else -1)
     if name.startswith("kline_"):
@@ -162,7 +183,19 @@ def parse_stream(market: Market, text: str) -> StreamName | None:
     return StreamName(text, Channel.OTHER, symbol) if _name_other(text) in _OTHERS else None
 
 
+def _parse_continuous(text: str, pair: str, interval: str, speed: str) -> StreamName | None:
+    # "btcusdt_perpetual@continuousKline_1m"
+    for contract_type in _CONTRACT_TYPES:
+        symbol = pair.removesuffix("_" + contract_type)
+        if symbol != pair and interval in INTERVALS and not speed:
+            return StreamName(text, Channel.CONTINUOUS_KLINE, symbol, interval=interval, kind=contract_type.upper())
+    return None
+
+
 def _parse_all_symbols(market: Market, text: str) -> StreamName | None:
+    kind = text[1:].removesuffix("@arr")
+    if kind in _TICKERS[market] and text.endswith("@arr") and kind != "avgPrice":
+        return StreamName(text, _TICKERS[market][kind], "", 1000, is_array=True, kind=kind)
     if market is Market.SPOT:
         if text == "!serverShutdown":
             return StreamName(text, Channel.SERVER_SHUTDOWN, "")
@@ -176,7 +209,7 @@ def _parse_all_symbols(market: Market, text: str) -> StreamName | None:
 
 
 def _name_other(text: str) -> str:
-    # "!ticker_1h@arr", "btcusdt@rpiDepth@500ms", "x_perpetual@continuousKline_1m", "tradingSession" -> the kind's word
+    # "!assetIndex@arr", "defiusdt@compositeIndex", "tradingSession" -> the kind's word
     name = text[1:].partition("@")[0] if text.startswith("!") else text.partition("@")[2].partition("@")[0]
     return (name or text).partition("_")[0]
 

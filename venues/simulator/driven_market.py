@@ -160,7 +160,9 @@ class _World:
             walk_key=instrument.base if settings.is_walk_by_base else "",
             extend=extend,
         )
-        history = PathHistory(self.path, market.ts_start_ns, settings.block_ns, settings.candle_base_ns)
+        self.history = history = PathHistory(
+            self.path, market.ts_start_ns, settings.block_ns, settings.candle_base_ns, settings.funding_rule
+        )
         self.candles = CandleBook(market.ts_start_ns, history.list_candles, settings.candle_base_ns)
         self.ladder = Ladder(market.exchange, instrument, settings.ladder, seed)
         self.meter = FundingMeter(
@@ -436,6 +438,10 @@ class DrivenMarket:
     def list_fundings(self, instrument_id: str, ts_from_ns: int = 0) -> list[FundingSettled]:
         """Return the settlements at or after a time, oldest first, those of the path before the start included."""
         return [settled for settled in self._world(instrument_id).fundings if settled.ts_event_ns >= ts_from_ns]
+
+    def get_premium_frac(self, instrument_id: str, ts_ns: int) -> float:
+        """Return how far the path leads its index at a time, that of before the start included."""
+        return self._world(instrument_id).history.get_premium_frac(ts_ns)
 
     def list_trades(self, instrument_id: str, count: int = 100) -> list[PublicTrade]:
         """Return the last public trades, oldest first."""

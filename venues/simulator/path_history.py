@@ -1,19 +1,34 @@
-"""What happened before a driven market started: candles and funding settlements out of its path's earlier bars."""
+"""What happened before a driven market started: candles, premiums and settlements out of its path's earlier bars."""
 
+import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from venues.simulator.candles import BASE_NS, Candle, merge_candles
-from venues.simulator.funding import FundingSettled
+from venues.simulator.funding import (
+    INTEREST_8H_FRAC,
+    NS_PER_HOUR,
+    FundingRule,
+    FundingSettled,
+    invert_funding_rate,
+)
 from venues.simulator.price_path import PricePath, round_to_tick
 
 
 class PathHistory:
     """The past of one instrument."""
 
-    def __init__(self, path: PricePath, ts_start_ns: int, block_ns: int, base_ns: int = BASE_NS) -> None:
-        self._base_ns = base_ns
+    def __init__(
+        self,
+        path: PricePath,
+        ts_start_ns: int,
+        block_ns: int,
+        base_ns: int = BASE_NS,
+        rule: FundingRule = FundingRule.HYPERLIQUID,
+    ) -> None:
+        self._base_ns, self._rule = base_ns, rule
         self._path, self._ts_start_ns, self._block_ns = path, ts_start_ns, block_ns
         self._walk = lru_cache(maxsize=128)(self._walk_bar)
 
@@ -34,16 +49,52 @@ class PathHistory:
         return merge_candles((c for c in candles if ts_from_ns <= c.ts_open_ns < ts_to_ns), interval_ns)
 
     def list_fundings(self) -> list[FundingSettled]:
-        """Return the settlements at the opens of the path's bars, at their open px; premiums are not known to them.
+        """Return the settlements of the path's bars, oldest first, premiums unknown.
 
-        Those inside a bar (bars longer than the funding interval) are known as sums only and left out.
+        One at a bar's open is at its open px. Of those inside a bar only the sum is known: each gets its even share, at
+        a px between open and close. A path that knows no rates has settled what interest alone gives.
         """
         settled: list[FundingSettled] = []
-        bars, instrument_id = self._path.bars, self._path.instrument.instrument_id
-        for bar in bars[(bars["funding_open_rate"] != 0.0) & (bars["ts_open_ns"] < self._ts_start_ns)]:
-            rate, ts_ns = float(bar["funding_open_rate"]), int(bar["ts_open_ns"])
-            settled.append(FundingSettled(instrument_id, ts_ns, rate, 0.0, float(bar["open_px"])))
+        path, instrument_id = self._path, self._path.instrument.instrument_id
+        every_ns = path.instrument.funding_interval_h * NS_PER_HOUR
+        bars = path.bars[path.bars["ts_open_ns"] < self._ts_start_ns]
+        is_due = -bars["ts_open_ns"] % every_ns < path.interval_ns  # the end of a funding interval lies in the bar
+        for bar in bars[is_due | (bars["funding_open_rate"] != 0.0)]:
+            open_ns = int(bar["ts_open_ns"])
+            inside_ns = [*range((open_ns // every_ns + 1) * every_ns, open_ns + path.interval_ns, every_ns)]
+            at_open, inside = self._split_rates(bar, open_ns % every_ns == 0, len(inside_ns))
+            open_px, moved_px = float(bar["open_px"]), float(bar["close_px"] - bar["open_px"])
+            if at_open:
+                settled.append(FundingSettled(instrument_id, open_ns, at_open, 0.0, open_px))
+            for ts_ns in inside_ns:
+                px = open_px + moved_px * (ts_ns - open_ns) / path.interval_ns
+                if inside and ts_ns < self._ts_start_ns:
+                    settled.append(FundingSettled(instrument_id, ts_ns, inside, 0.0, px))
         return settled
+
+    def _split_rates(self, bar: Any, is_hour: bool, inside: int) -> tuple[float, float]:
+        # The rate settled at a bar's open, 0.0 for none, and each of those inside it.
+        if math.isnan(float(bar["funding_rate"])) and not bar["funding_open_rate"] and not bar["funding_inside_rate"]:
+            rate = self._interest_rate()
+            return (rate if is_hour else 0.0), rate
+        return float(bar["funding_open_rate"]), round(float(bar["funding_inside_rate"]) / max(1, inside), 10)
+
+    def _interest_rate(self) -> float:
+        hours = self._path.instrument.funding_interval_h
+        return INTEREST_8H_FRAC / 8.0 * hours if self._rule is FundingRule.HYPERLIQUID else 0.0
+
+    def get_premium_frac(self, ts_ns: int) -> float:
+        """Return how far the perpetual led its index at a time: what gives the bar's rate, moving from bar to bar."""
+        position = (ts_ns - self._path.ts_first_ns) / self._path.interval_ns
+        bar_index = math.floor(position)
+        before, after = self._premium(bar_index - 1), self._premium(bar_index)
+        return before + (position - bar_index) * (after - before)
+
+    def _premium(self, bar_index: int) -> float:
+        bars, instrument = self._path.bars, self._path.instrument
+        rate = float(bars["funding_rate"][min(max(bar_index, 0), len(bars) - 1)])
+        rate = self._interest_rate() if math.isnan(rate) else rate
+        return invert_funding_rate(rate, instrument.funding_interval_h, self._rule)
 
     def _take_bar(self, bar_index: int) -> Candle:
         bar, path = self._path.bars[bar_index], self._path

@@ -95,7 +95,8 @@ def test_what_is_not_listed_is_refused_and_an_absent_venue_is_unavailable(play: 
                 await client.open([subscription], print)
             await client.close()
         nowhere = Endpoints("http://127.0.0.1:9", "ws://127.0.0.1:9")
-        with pytest.raises(VenueUnavailableError):
+        refused = r"^binance: http://127.0.0.1:9 does not answer \(connection refused\): check venues.binance.http"
+        with pytest.raises(VenueUnavailableError, match=refused):
             await BinanceMarketData(nowhere, [bitcoin], settings=PATIENT).open([BOOK], print)
         half = Endpoints(venue.addresses["http"], "ws://127.0.0.1:9")
         hasty = replace(PATIENT, connect_s=0.5, call_s=5.0)

@@ -326,7 +326,7 @@ def test_noise_ends_nothing() -> None:
 def test_other_streams_speak_and_unknown_events_are_unknown() -> None:
     async def play() -> None:
         async with run_venue(speed=5.0) as venue:
-            names = ["btcusdt@kline_15m", "!markPrice@arr@1s", "btcusdt@ticker", "xyzusdt@aggTrade", "BTCUSDT@aggTrade"]
+            names = ["btcusdt@kline_15m", "!markPrice@arr@1s", "!contractInfo", "xyzusdt@aggTrade", "BTCUSDT@aggTrade"]
             async with venue.connect("/market/stream?streams=" + "/".join(names)) as wire:
                 seen: dict[str, Any] = {}
                 while len(seen) < 2:

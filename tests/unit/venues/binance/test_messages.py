@@ -169,12 +169,12 @@ def test_unknown_words_and_fields_are_kept_or_skipped() -> None:
     assert (strange.order.side, type(strange.order.side)) == ("SHORT", UnknownValue)
     new_field = decode_message(EXAMPLES["book_ticker"].replace('"st":1', '"st":1,"zz":[{}]').encode())
     assert new_field == decode_message(EXAMPLES["book_ticker"].encode())
-    for frame in (b'{"e":"24hrTicker","E":1}', b'[{"e":"24hrMiniTicker"}]', b'{"x":1}', b"[]", b'{"id":1}'):
+    for frame in (b'{"e":"assetIndexUpdate","E":1}', b'[{"e":"assetIndexUpdate"}]', b'{"x":1}', b"[]", b'{"id":1}'):
         message = decode_message(frame)
         assert isinstance(message.data, UnknownMessage) or frame == b"[]"
         assert encode_message(message) == frame
-    assert decode_message(b'{"e":"24hrTicker"}').data == UnknownMessage(
-        UnknownValue("24hrTicker"), b'{"e":"24hrTicker"}'
+    assert decode_message(b'{"e":"contractInfo"}').data == UnknownMessage(
+        UnknownValue("contractInfo"), b'{"e":"contractInfo"}'
     )
 
 

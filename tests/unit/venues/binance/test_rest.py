@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from market.records import NS_PER_S
 from tests.shared_data import needs_shared
 from tests.unit.venues.binance.captured import BTC, SPOT, SlowBook, read_lines
+from venues.binance.endpoints import ENDPOINTS
 from venues.binance.messages import BookSnapshotText
 from venues.binance.numbers import MalformedMessageError
 from venues.binance.rate_limits import (
@@ -22,7 +23,6 @@ from venues.binance.rate_limits import (
 )
 from venues.binance.rest import (
     DAY_MS,
-    ENDPOINTS,
     TIMED_OUT,
     UNKNOWN_ERROR,
     RestRefusal,
@@ -175,7 +175,7 @@ def test_requests_are_read_back_and_weighed(
 
 
 def test_limits_have_defaults_and_spot_clamps() -> None:
-    parsed = parse_request(SPOT_MARKET, "GET", "/api/v3/depth?symbol=BTCUSDT&limit=9999&other=1")
+    parsed = parse_request(SPOT_MARKET, "GET", "/api/v3/depth?symbol=BTCUSDT&limit=9999")
     assert isinstance(parsed, RestRequest)
     assert parsed.values["limit"] == 5000
     every = parse_request(USDM, "GET", "/fapi/v1/premiumIndex")

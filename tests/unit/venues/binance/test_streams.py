@@ -56,7 +56,7 @@ STREAMS = [  # name, channel, the path that serves it
     ("btcusdt@depth@500ms", Channel.DEPTH, Route.PUBLIC),
     ("btcusdt@depth5", Channel.PARTIAL_DEPTH, Route.PUBLIC),
     ("btcusdt@depth20@100ms", Channel.PARTIAL_DEPTH, Route.PUBLIC),
-    ("btcusdt@rpiDepth@500ms", Channel.OTHER, Route.PUBLIC),
+    ("btcusdt@rpiDepth@500ms", Channel.DEPTH, Route.PUBLIC),
     ("btcusdt@bookTicker", Channel.BOOK_TICKER, Route.PUBLIC),
     ("!bookTicker", Channel.BOOK_TICKER, Route.PUBLIC),
     ("btcusdt@trade", Channel.TRADE, Route.PUBLIC),
@@ -66,12 +66,13 @@ STREAMS = [  # name, channel, the path that serves it
     ("!markPrice@arr@1s", Channel.MARK_PRICE, Route.MARKET),
     ("btcusdt@kline_15m", Channel.KLINE, Route.MARKET),
     ("btcusdt@kline_1M", Channel.KLINE, Route.MARKET),
-    ("btcusdt_perpetual@continuousKline_1m", Channel.OTHER, Route.MARKET),
+    ("btcusdt_perpetual@continuousKline_1m", Channel.CONTINUOUS_KLINE, Route.MARKET),
     ("btcusdt@forceOrder", Channel.FORCE_ORDER, Route.MARKET),
     ("!forceOrder@arr", Channel.FORCE_ORDER, Route.MARKET),
-    ("btcusdt@ticker", Channel.OTHER, Route.MARKET),
-    ("!miniTicker@arr", Channel.OTHER, Route.MARKET),
-    ("!ticker_1h@arr", Channel.OTHER, Route.MARKET),
+    ("btcusdt@ticker", Channel.TICKER, Route.MARKET),
+    ("btcusdt@miniTicker", Channel.MINI_TICKER, Route.MARKET),
+    ("!miniTicker@arr", Channel.MINI_TICKER, Route.MARKET),
+    ("!ticker@arr", Channel.TICKER, Route.MARKET),
     ("!contractInfo", Channel.OTHER, Route.MARKET),
     ("!assetIndex@arr", Channel.OTHER, Route.MARKET),
     ("defiusdt@compositeIndex", Channel.OTHER, Route.MARKET),
@@ -92,7 +93,8 @@ def test_each_stream_flows_on_its_path_only(name: str, channel: Channel, home: R
 @pytest.mark.parametrize(
     "name",
     ["", "@", "btcusdt", "BTCUSDT@aggTrade", "btcusdt@depth@42ms", "btcusdt@depth7", "btcusdt@kline_7m", "x@y@z",
-     "btcusdt@markPrice@2s", "btcusdt@aggTrade@1s", "!nothing", "!", "btcusdt@kline_15m@x", "btcusdt@", "a b@trade"],
+     "btcusdt@markPrice@2s", "btcusdt@aggTrade@1s", "!nothing", "!", "btcusdt@kline_15m@x", "btcusdt@", "a b@trade",
+     "btcusdt@ticker@1s", "btcusdt@continuousKline_1m", "btcusdt_perpetual@continuousKline_7m", "!avgPrice@arr"],
 )  # fmt: skip
 @pytest.mark.parametrize("market", list(Market))
 def test_names_that_the_venue_does_not_have(market: Market, name: str) -> None:
@@ -106,7 +108,9 @@ def test_names_that_the_venue_does_not_have(market: Market, name: str) -> None:
     ("name", "is_there"),
     [("btcusdt@depth@100ms", True), ("btcusdt@depth@1000ms", True), ("btcusdt@depth@0ms", False),
      ("btcusdt@kline_1s", True), ("btcusdt@markPrice", False), ("btcusdt@forceOrder", False),
-     ("!serverShutdown", True), ("btcusdt@avgPrice", True), ("btcusdt@kline_1h@+08:00", True)],
+     ("!serverShutdown", True), ("btcusdt@avgPrice", True), ("!ticker_1h@arr", True), ("btcusdt@ticker_4h", True),
+     ("!bookTicker", False), ("btcusdt_perpetual@continuousKline_1m", False), ("btcusdt@rpiDepth", False),
+     ("btcusdt@kline_1h@+08:00", True)],
 )  # fmt: skip
 def test_spot_has_streams_of_its_own(name: str, is_there: bool) -> None:
     assert (parse_stream(SPOT, name) is not None) is is_there
