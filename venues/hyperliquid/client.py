@@ -26,6 +26,7 @@ from venues.hyperliquid import client_preflight, client_wire, frames, info_repli
 from venues.hyperliquid import exchange_actions as act
 from venues.hyperliquid import exchange_replies as replies
 from venues.hyperliquid import info_requests as ask
+from venues.hyperliquid import subscriptions as subs
 from venues.hyperliquid.client_calls import ActionResult, Actions, NotSent, Questions
 from venues.hyperliquid.client_orders import NEVER_PLACED, OwnOrders
 from venues.hyperliquid.client_rows import OwnOrder, Terms, write_report
@@ -100,9 +101,9 @@ class HyperliquidClient:
         self._upkeep.cancel = self.cancel
         self._upkeep.shrink = self._shrink
         user = self._account
-        wanted: list[frames.Subscription] = [
-            frames.SubOrderUpdates(user), frames.SubUserFills(user), frames.SubUserFundings(user),
-            *(frames.SubActiveAssetCtx(coin) for coin in checked.assets.by_coin),
+        wanted: list[subs.Subscription] = [
+            subs.SubOrderUpdates(user), subs.SubUserFills(user), subs.SubUserFundings(user),
+            *(subs.SubActiveAssetCtx(coin) for coin in checked.assets.by_coin),
         ]  # fmt: skip
         self._feed = Feed(self._endpoints.ws, wanted, settings, self._on_frame, self._upkeep.note_feed)
         self._upkeep.feed = self._feed

@@ -17,6 +17,7 @@ from websockets.exceptions import WebSocketException
 from market.records import NS_PER_S
 from venues.book_feed import Backoff
 from venues.hyperliquid import frames
+from venues.hyperliquid import subscriptions as subs
 from venues.hyperliquid.wire import MalformedMessageError
 from venues.port import ClientSettings
 
@@ -33,7 +34,7 @@ class Feed:
     def __init__(
         self,
         url: str,
-        subscriptions: Sequence[frames.Subscription],
+        subscriptions: Sequence[subs.Subscription],
         settings: ClientSettings,
         on_frame: OnFrame,
         on_change: Callable[[bool], None],

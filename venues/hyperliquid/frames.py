@@ -3,10 +3,9 @@
 Client to venue: `encode_subscribe`, `encode_unsubscribe`, `encode_post`, `PING`; the venue reads them with
 `decode_client_frame` (what they lead to on one socket is `venues.hyperliquid.session`). Venue to client: `encode_frame`
 and `decode_frame`; an unknown channel is an `UnknownFrame`, not an error.
-Subscriptions are hashable and hold their defaults filled in: the venue says them back so. The defaults of l2Book are
-measured, the others' optional fields are said back as null, which nobody has measured.
+What one can subscribe to is in `venues.hyperliquid.subscriptions`. A `StateFrame` is how the venue sends the channels
+that have no record here (clearinghouseState, openOrders, webData3, ...): a client gets those as `UnknownFrame`.
 
-Does not cover: webData3, allDexsAssetCtxs, twapStates and other newer channels: they come out as unknown.
 Source: PROTOCOLS.md 1.11.
 """
 
@@ -28,104 +27,12 @@ from venues.hyperliquid.info_replies import (
     OpenOrder,
     Trade,
 )
-from venues.hyperliquid.wire import Address, MalformedMessageError, Record, Unsigned
+from venues.hyperliquid.subscriptions import SUBSCRIPTIONS, Subscription
+from venues.hyperliquid.wire import MalformedMessageError, Record, Unsigned
 
 GREETING = "Websocket connection established."  # text, not JSON; the venue may send it first
 PING = b'{"method":"ping"}'
 IDLE_CLOSE_MS = 60_000  # the venue closes a socket on which it has sent nothing for so long: ping before
-
-
-class Subscription(Record, frozen=True, tag_field="type"):
-    """Base of all subscriptions."""
-
-
-class CoinSubscription(Subscription, frozen=True):
-    """Base of those of one coin. A coin the venue does not know, spelled exactly, costs the whole socket."""
-
-    coin: str
-
-
-class UserSubscription(Subscription, frozen=True):
-    """Base of those of one user."""
-
-    user: Address
-
-
-class SubAllMids(Subscription, frozen=True, tag="allMids"):
-    """Every mid px, about every 5 s."""
-
-    dex: str | None = None
-
-
-class SubL2Book(CoinSubscription, frozen=True, tag="l2Book"):
-    """Whole books: 20 levels every 5 s, or 5 levels every 0.5 s if `fast`. One of both per socket: same channel."""
-
-    n_sig_figs: int | None = None
-    mantissa: int | None = None
-    fast: bool = False
-
-
-class SubTrades(CoinSubscription, frozen=True, tag="trades"):
-    """The public tape, recent trades first."""
-
-
-class SubBbo(CoinSubscription, frozen=True, tag="bbo"):
-    """Best bid and ask, per block, when they change."""
-
-
-class SubCandle(CoinSubscription, frozen=True, tag="candle"):
-    """The candle of the moment."""
-
-    interval: str
-
-
-class SubActiveAssetCtx(CoinSubscription, frozen=True, tag="activeAssetCtx"):
-    """Marks, funding and open interest, about once a second."""
-
-
-class SubActiveAssetData(UserSubscription, frozen=True, tag="activeAssetData"):
-    """Leverage and what may be traded."""
-
-    coin: str
-
-
-class SubUserEvents(UserSubscription, frozen=True, tag="userEvents"):
-    """Fills, funding, liquidations, cancels by the venue; their channel is "user" and names no user."""
-
-
-class SubUserFills(UserSubscription, frozen=True, tag="userFills"):
-    """Fills, a snapshot first."""
-
-    aggregate_by_time: bool | None = None
-
-
-class SubOrderUpdates(UserSubscription, frozen=True, tag="orderUpdates"):
-    """What becomes of orders; names no user."""
-
-
-class SubUserFundings(UserSubscription, frozen=True, tag="userFundings"):
-    """Funding, a snapshot first."""
-
-
-class SubLedgerUpdates(UserSubscription, frozen=True, tag="userNonFundingLedgerUpdates"):
-    """Deposits, withdrawals, transfers, a snapshot first."""
-
-
-class SubNotification(UserSubscription, frozen=True, tag="notification"):
-    """Texts for the user."""
-
-
-class SubWebData2(UserSubscription, frozen=True, tag="webData2"):
-    """What the web site shows; its data stays plain JSON here."""
-
-
-def _list_subscriptions() -> tuple[type[Subscription], ...]:
-    bases = (CoinSubscription, UserSubscription)
-    direct = [kind for kind in Subscription.__subclasses__() if kind not in bases]
-    return (*direct, *(kind for base in bases for kind in base.__subclasses__()))
-
-
-SUBSCRIPTIONS: dict[str, type[Subscription]] = {str(kind.__struct_config__.tag): kind for kind in _list_subscriptions()}
 
 
 class Subscribe(msgspec.Struct, frozen=True):
@@ -164,6 +71,7 @@ ClientFrame = Subscribe | Unsubscribe | Ping | Post | BadRequest
 def encode_subscribe(subscription: Subscription) -> bytes:
     """Return the frame that subscribes.
 
+    >>> from venues.hyperliquid.subscriptions import SubTrades
     >>> encode_subscribe(SubTrades("BTC"))
     b'{"method":"subscribe","subscription":{"type":"trades","coin":"BTC"}}'
     """
@@ -436,6 +344,13 @@ class LedgerUpdatesFrame(Frame, frozen=True, tag="userNonFundingLedgerUpdates"):
     data: LedgerUpdates
 
 
+class StateFrame(msgspec.Struct, frozen=True):
+    """A whole state, plain, as the venue sends it; decoded it is an `UnknownFrame`."""
+
+    channel: str
+    data: dict[str, Any]
+
+
 class WebData2Frame(Frame, frozen=True, tag="webData2"):
     """What the web site shows, plain."""
 
@@ -485,7 +400,7 @@ _Known = (
 _FRAME: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(_Known)
 
 
-def encode_frame(frame: Frame) -> bytes:
+def encode_frame(frame: Frame | StateFrame) -> bytes:
     """Return the bytes of a frame of the venue.
 
     >>> encode_frame(Pong())

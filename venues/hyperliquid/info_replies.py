@@ -7,6 +7,7 @@ with `read_side` and `venues.hyperliquid.lifecycle.parse_status`), a field that 
 Does not cover: replies of the requests in `info_requests.UNMODELLED` (plain JSON in, plain JSON out), spot contexts.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -459,6 +460,30 @@ def decode_info_reply(request: ask.InfoRequest, body: bytes) -> Any:
     kind = type(request)
     decoder: Any = _DECODERS.get(kind, _PLAIN)
     return wire.decode(decoder, body, f"reply to {kind.__struct_config__.tag}")
+
+
+def join_fills(fills: Sequence[Fill]) -> list[Fill]:
+    """Return fills, oldest first, those that one crossing order made at one time joined into one at their average px.
+
+    The joined one has the first's trade id and start position, the sums of size, fee and profit.
+    """
+    joined: dict[tuple[object, ...], list[Fill]] = {}
+    for index, fill in enumerate(fills):
+        key = (fill.oid, fill.time, fill.side, fill.dir) if fill.crossed else (index,)
+        joined.setdefault(key, []).append(fill)
+    return [_join(group) if len(group) > 1 else group[0] for group in joined.values()]
+
+
+def _join(group: Sequence[Fill]) -> Fill:
+    size = sum((fill.sz for fill in group), Decimal(0))
+    px = sum((fill.px * fill.sz for fill in group), Decimal(0)) / size
+    return msgspec.structs.replace(
+        group[0],
+        px=wire.reply_number(px.quantize(Decimal("1e-8"))),
+        sz=wire.reply_number(size),
+        fee=wire.reply_number(sum((fill.fee for fill in group), Decimal(0))),
+        closed_pnl=wire.reply_number(sum((fill.closed_pnl for fill in group), Decimal(0))),
+    )
 
 
 def read_side(side: str) -> Side | None:

@@ -182,7 +182,7 @@ class GetUserFunding(UserRequest, frozen=True, tag="userFunding"):
     """Funding a user paid or received, at most 500."""
 
     rows_per_weight: ClassVar[int] = 20
-    start_time: Unsigned
+    start_time: Unsigned | UnsetType | None = UNSET
     end_time: Unsigned | UnsetType | None = UNSET
 
 
@@ -190,7 +190,7 @@ class GetLedgerUpdates(UserRequest, frozen=True, tag="userNonFundingLedgerUpdate
     """Deposits, withdrawals and transfers of a user."""
 
     rows_per_weight: ClassVar[int] = 20
-    start_time: Unsigned
+    start_time: Unsigned | UnsetType | None = UNSET
     end_time: Unsigned | None = None
 
 
@@ -289,6 +289,145 @@ class GetPerpDeployAuctionStatus(InfoRequest, frozen=True, tag="perpDeployAuctio
     """The auction for deploying a perpetual."""
 
 
+class GetLeadingVaults(UserRequest, frozen=True, tag="leadingVaults"):
+    """The vaults a user leads."""
+
+
+class GetIsVip(UserRequest, frozen=True, tag="isVip"):
+    """Whether a user is one of the venue's chosen."""
+
+
+class GetLegalCheck(UserRequest, frozen=True, tag="legalCheck"):
+    """Whether a user may trade from here."""
+
+
+class GetApprovedBuilders(UserRequest, frozen=True, tag="approvedBuilders"):
+    """The builders whose fees a user allows."""
+
+
+class GetSubAccounts2(UserRequest, frozen=True, tag="subAccounts2"):
+    """The sub-accounts of a user with the state of every dex; null if there are none."""
+
+
+class GetTwapHistory(UserRequest, frozen=True, tag="twapHistory"):
+    """The TWAP orders of a user."""
+
+
+class GetUserTwapSliceFillsByTime(UserRequest, frozen=True, tag="userTwapSliceFillsByTime"):
+    """The fills of a user's TWAP orders in a range."""
+
+    start_time: Unsigned
+    end_time: Unsigned | UnsetType | None = UNSET
+
+
+class GetWebData2(UserRequest, frozen=True, tag="webData2"):
+    """What the web site shows of a user."""
+
+
+class GetPreTransferCheck(UserRequest, frozen=True, tag="preTransferCheck"):
+    """What a transfer to a user would cost."""
+
+    source: Address
+
+
+class GetBorrowLendUserState(UserRequest, frozen=True, tag="borrowLendUserState"):
+    """What a user lends and owes."""
+
+
+class GetUserBorrowLendInterest(UserRequest, frozen=True, tag="userBorrowLendInterest"):
+    """Interest of a user."""
+
+    start_time: Unsigned
+    end_time: Unsigned | UnsetType | None = UNSET
+
+
+class GetValidatorSummaries(InfoRequest, frozen=True, tag="validatorSummaries"):
+    """The validators."""
+
+
+class GetValidatorVotes(InfoRequest, frozen=True, tag="validatorL1Votes"):
+    """What validators vote on."""
+
+
+class GetVaultSummaries(InfoRequest, frozen=True, tag="vaultSummaries"):
+    """The young vaults."""
+
+
+class GetVaultDetails(InfoRequest, frozen=True, tag="vaultDetails"):
+    """One vault; null if there is none."""
+
+    vault_address: Address
+    user: Address | UnsetType | None = UNSET
+
+
+class GetMarginTable(InfoRequest, frozen=True, tag="marginTable"):
+    """The margin tiers of one table."""
+
+    id: Unsigned
+
+
+class GetTokenDetails(InfoRequest, frozen=True, tag="tokenDetails"):
+    """One spot token."""
+
+    token_id: str
+
+
+class GetLiquidatable(InfoRequest, frozen=True, tag="liquidatable"):
+    """The positions about to be liquidated."""
+
+
+class GetMaxMarketOrders(InfoRequest, frozen=True, tag="maxMarketOrderNtls"):
+    """The largest market order by leverage."""
+
+
+class GetGossipRootIps(InfoRequest, frozen=True, tag="gossipRootIps"):
+    """The peers of the network."""
+
+
+class GetPerpDexStatus(InfoRequest, frozen=True, tag="perpDexStatus"):
+    """The deposits of one dex."""
+
+    dex: str | None = ""
+
+
+class GetPerpDexLimits(InfoRequest, frozen=True, tag="perpDexLimits"):
+    """The limits of one builder dex; null of the first."""
+
+    dex: str | None = ""
+
+
+class GetPerpCategories(InfoRequest, frozen=True, tag="perpCategories"):
+    """The categories of builder-deployed perpetuals."""
+
+
+class GetPerpAnnotation(InfoRequest, frozen=True, tag="perpAnnotation"):
+    """The note to one perpetual; null if there is none."""
+
+    coin: str
+
+
+class GetPerpAnnotations(InfoRequest, frozen=True, tag="perpConciseAnnotations"):
+    """The notes to perpetuals."""
+
+
+class GetOutcomeMeta(InfoRequest, frozen=True, tag="outcomeMeta"):
+    """The outcome markets."""
+
+
+class GetSpotPairDeployAuctionStatus(InfoRequest, frozen=True, tag="spotPairDeployAuctionStatus"):
+    """The auction for deploying a spot pair."""
+
+
+class GetAlignedQuoteTokenInfo(InfoRequest, frozen=True, tag="alignedQuoteTokenInfo"):
+    """The rates of an aligned quote token; null if it is none."""
+
+    token: Unsigned
+
+
+class GetBorrowLendReserves(InfoRequest, frozen=True, tag="allBorrowLendReserveStates"):
+    """The reserves that are lent."""
+
+
 def _list_requests() -> tuple[type[InfoRequest], ...]:
     found: list[type[InfoRequest]] = []
     for kind in InfoRequest.__subclasses__():
@@ -313,6 +452,35 @@ UNMODELLED: frozenset[type[InfoRequest]] = frozenset(
         GetPerpDexs,
         GetUserAbstraction,
         GetUserDexAbstraction,
+        GetLeadingVaults,
+        GetIsVip,
+        GetLegalCheck,
+        GetApprovedBuilders,
+        GetSubAccounts2,
+        GetTwapHistory,
+        GetUserTwapSliceFillsByTime,
+        GetWebData2,
+        GetPreTransferCheck,
+        GetBorrowLendUserState,
+        GetUserBorrowLendInterest,
+        GetValidatorSummaries,
+        GetValidatorVotes,
+        GetVaultSummaries,
+        GetVaultDetails,
+        GetMarginTable,
+        GetTokenDetails,
+        GetLiquidatable,
+        GetMaxMarketOrders,
+        GetGossipRootIps,
+        GetPerpDexStatus,
+        GetPerpDexLimits,
+        GetPerpCategories,
+        GetPerpAnnotation,
+        GetPerpAnnotations,
+        GetOutcomeMeta,
+        GetSpotPairDeployAuctionStatus,
+        GetAlignedQuoteTokenInfo,
+        GetBorrowLendReserves,
     }
 )
 

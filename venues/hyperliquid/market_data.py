@@ -17,6 +17,7 @@ from market.records import NS_PER_MS, NS_PER_S, Bar
 from venues.book_feed import BookView, LostReason
 from venues.hyperliquid import client_preflight, client_wire, frames, info_replies, rules, wire
 from venues.hyperliquid import info_requests as ask
+from venues.hyperliquid import subscriptions as subs
 from venues.hyperliquid.client_calls import Questions
 from venues.hyperliquid.client_socket import Feed
 from venues.hyperliquid.market_feed import BarTeller, BookWatch, TradeTeller, is_closed, make_bar
@@ -112,22 +113,22 @@ class HyperliquidMarketData:
         except PreflightError as error:
             raise ValueError(str(error)) from error
 
-    def _begin(self, wanted: Subscription) -> list[frames.Subscription]:
+    def _begin(self, wanted: Subscription) -> list[subs.Subscription]:
         coin, now_ms = self._assets.get(wanted.instrument_id).coin, self._venue_now_ms()
-        topics: list[frames.Subscription] = []
+        topics: list[subs.Subscription] = []
         if wanted.has_book:
             self._books[coin] = BookWatch(int(self._settings.stale_s * 1000))
-            topics += [frames.SubL2Book(coin, fast=True), frames.SubBbo(coin)]
+            topics += [subs.SubL2Book(coin, fast=True), subs.SubBbo(coin)]
         if wanted.has_trades:
             self._trades[coin] = TradeTeller(wanted.instrument_id, now_ms)
-            topics.append(frames.SubTrades(coin))
+            topics.append(subs.SubTrades(coin))
         if wanted.has_marks:
             self._marks_ns[coin] = self._clock_ns()
-            topics.append(frames.SubActiveAssetCtx(coin))
+            topics.append(subs.SubActiveAssetCtx(coin))
         if wanted.bar_interval_ns:
             self._bars[coin] = BarTeller(wanted.instrument_id, wanted.bar_interval_ns, now_ms)
             self._intervals[coin] = _INTERVALS[wanted.bar_interval_ns]
-            topics.append(frames.SubCandle(coin, self._intervals[coin]))
+            topics.append(subs.SubCandle(coin, self._intervals[coin]))
         return topics
 
     async def close(self) -> None:

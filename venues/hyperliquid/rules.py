@@ -21,7 +21,7 @@ from market.instruments import Instrument
 from venues.hyperliquid import exchange_replies as words
 from venues.hyperliquid import wire
 from venues.hyperliquid.exchange_actions import WireOrder
-from venues.hyperliquid.info_replies import Meta, PerpInfo, SpotMeta
+from venues.hyperliquid.info_replies import MarginTable, MarginTier, Meta, PerpInfo, SpotMeta
 
 SIGNIFICANT_FIGURES_MAX = 5
 PERP_DECIMALS_MAX, SPOT_DECIMALS_MAX = 6, 8
@@ -97,15 +97,17 @@ def make_meta(listed: Sequence[Instrument]) -> Meta:
     """Return the metadata of our instruments, asset ids in their order: what a simulator serves.
 
     >>> make_meta([instruments.LISTED["BTC-PERP.HYPERLIQUID"]]).universe[0]
-    PerpInfo(name='BTC', sz_decimals=5, max_leverage=40, margin_table_id=UNSET, only_isolated=UNSET, \
+    PerpInfo(name='BTC', sz_decimals=5, max_leverage=40, margin_table_id=40, only_isolated=UNSET, \
 is_delisted=UNSET, margin_mode=UNSET)
     """
-    return Meta(
-        tuple(
-            PerpInfo(instrument.base, count_sz_decimals(instrument), int(instrument.leverage_max))
-            for instrument in listed
-        )
+    leverages = [int(instrument.leverage_max) for instrument in listed]
+    universe = tuple(
+        PerpInfo(instrument.base, count_sz_decimals(instrument), leverage, leverage)
+        for instrument, leverage in zip(listed, leverages, strict=True)
     )
+    # A table of one tier has its leverage for an id.
+    tables = {one: MarginTable("", (MarginTier(Decimal("0.0"), one),)) for one in sorted({*leverages})}
+    return Meta(universe, tuple(tables.items()), 0)
 
 
 def count_sz_decimals(instrument: Instrument) -> int:

@@ -10,8 +10,10 @@ Source: PROTOCOLS.md 1.10, 1.11; the words of the limit on users as other client
 import msgspec
 
 from venues.hyperliquid import frames, wire
-from venues.hyperliquid.frames import Frame, Post, Subscription
+from venues.hyperliquid import subscriptions as subs
+from venues.hyperliquid.frames import Frame, Post
 from venues.hyperliquid.info_requests import is_aggregation
+from venues.hyperliquid.subscriptions import Subscription
 
 USERS_MAX = 10
 SUBSCRIPTIONS_MAX = 1000
@@ -109,7 +111,7 @@ class Session:
         coin = getattr(subscription, "coin", None)
         if coin is not None and coin not in self._coins:
             return f"unknown coin {coin!r}"
-        if isinstance(subscription, frames.SubL2Book) and not is_aggregation(
+        if isinstance(subscription, subs.SubL2Book) and not is_aggregation(
             subscription.n_sig_figs, subscription.mantissa
         ):
             return f"no such aggregation: nSigFigs {subscription.n_sig_figs}, mantissa {subscription.mantissa}"

@@ -45,7 +45,7 @@ NOT_MODELLED = (
     "isolated margin: accepted, and margined as cross",
     "the slippage bound of a trigger at market; margin of one that opens is set aside from its placing on",
     "pruned agents and agents' expiry",
-    "webData2 and notification: acknowledged, then silent; the history behind portfolio; weeks and months as candles",
+    "notification: acknowledged, then silent; the history behind portfolio; months as candles",
 )
 _GATEWAY_PAGE = b"<html><head><title>502 Bad Gateway</title></head></html>"
 

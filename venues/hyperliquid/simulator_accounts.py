@@ -179,6 +179,7 @@ class Changes:
     updates: list[frames.OrderUpdate] = field(default_factory=list)
     fills: list[info_replies.Fill] = field(default_factory=list)
     fundings: list[frames.FundingRow] = field(default_factory=list)
+    records: dict[int, OrderRecord] = field(default_factory=dict)  # whose status or fill changed, by oid
     canceled: list[frames.CanceledByVenue] = field(default_factory=list)
     liquidations: list[frames.Liquidation] = field(default_factory=list)
     is_position_changed: bool = False
@@ -255,7 +256,7 @@ class Ledger:
                     record.status = lifecycle.format_status(status, event.message, is_filled_in_part=is_part)
                     if is_cancel and record.status not in ("canceled", "scheduledCancel"):
                         changes.canceled.append(frames.CanceledByVenue(record.asset.coin, record.oid))
-                changes.updates.append(self.tell(record))
+                self._tell(record, changes)
 
     def _hear_modified(self, book: AccountBook, event: OrderModified, changes: Changes) -> None:
         record = book.by_key.get(event.client_order_id)
@@ -265,9 +266,13 @@ class Ledger:
         record.status_ms = event.ts_event_ns // NS_PER_MS
         if previous is not None:
             previous.status, previous.status_ms, record.status = "canceled", record.status_ms, previous.status
-            changes.updates.append(self.tell(previous))
+            self._tell(previous, changes)
         record.lots = event.qty_lots - record.lots_before
+        self._tell(record, changes)
+
+    def _tell(self, record: OrderRecord, changes: Changes) -> None:
         changes.updates.append(self.tell(record))
+        changes.records[record.oid] = record
 
     def tell(self, record: OrderRecord) -> frames.OrderUpdate:
         """Return what orderUpdates says of an order."""
@@ -319,7 +324,7 @@ class Ledger:
             record.status_ms = event.ts_event_ns // NS_PER_MS
             if record.lots_filled >= record.lots:
                 record.status = "filled"
-            changes.updates.append(self.tell(record))
+            self._tell(record, changes)
 
     def _hear_funding(self, book: AccountBook, event: FundingPaid, changes: Changes) -> None:
         asset = self._assets.get(event.instrument_id)

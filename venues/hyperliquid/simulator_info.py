@@ -1,11 +1,13 @@
 """What the Hyperliquid simulator answers to /info: every reply from the market's and the ledger's state of the moment.
 
 `InfoDesk.answer(request)` returns a reply record, plain values for requests without one, or the venue's HTTP refusal.
-Does not model: spot markets (USDC is the only token), builder dexes, vaults, staking, referral; the history behind
-`portfolio` (the present value only); months and weeks as candle intervals.
+Fills that one crossing order made at one time are joined where `aggregateByTime` asks for it.
+Does not model: spot markets (USDC is the only token), builder dexes, and what `simulator_absent` answers for; the
+history behind `portfolio` (the present value only); months as candle intervals.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
@@ -15,6 +17,13 @@ from market.records import NS_PER_MS
 from venues.hyperliquid import info_replies as rows
 from venues.hyperliquid import info_requests as ask
 from venues.hyperliquid import rules, wire
+from venues.hyperliquid.simulator_absent import (
+    PLAIN_REPLIES,
+    describe_auction,
+    describe_fee_schedule,
+    describe_referral,
+    describe_token,
+)
 from venues.hyperliquid.simulator_accounts import (
     BASE_COSTS,
     HOUSE_ADDRESSES,
@@ -51,21 +60,12 @@ INTERVALS_NS = {
         "8h": 480,
         "12h": 720,
         "1d": 1440,
+        "3d": 4320,
+        "1w": 10080,
     }.items()
 }
+_AGENT_MS = 180 * 86_400_000  # how long an agent may sign
 _ZERO = Decimal("0.0")
-_PLAIN_REPLIES: dict[type[ask.InfoRequest], Any] = {
-    ask.GetPerpDexs: [None],
-    ask.GetPerpsAtOpenInterestCap: [],
-    ask.GetUserAbstraction: "disabled",
-    ask.GetUserDexAbstraction: False,
-    ask.GetUserTwapSliceFills: [],
-    ask.GetDelegations: [],
-    ask.GetDelegatorRewards: [],
-    ask.GetDelegatorHistory: [],
-    ask.GetUserVaultEquities: [],
-    ask.GetLedgerUpdates: [],
-}
 
 
 def finite_px(px: float) -> Decimal | None:
@@ -78,10 +78,10 @@ class InfoDesk:
 
     def __init__(self, world: World, ledger: Ledger, registry: Registry, assets: rules.AssetTable) -> None:
         self._world, self._ledger, self._registry, self._assets = world, ledger, registry, assets
-        self.coins = frozenset(assets.by_coin)
+        self.coins, self.coins_listed = frozenset(assets.by_coin), tuple(assets.by_coin)
         self._meta = rules.make_meta([asset.instrument for asset in assets.by_id.values()])
         usdc = rows.SpotToken("USDC", 8, 8, 0, "0x6d1e7cde53ba9467b783cb7c530ce054", True)
-        self._spot_meta = rows.SpotMeta((usdc,), ())
+        self._spot_meta, self._usdc_id = rows.SpotMeta((usdc,), ()), usdc.token_id
         self._answers: dict[type[ask.InfoRequest], Callable[[Any], Any]] = {
             ask.GetMeta: lambda request: self._meta,
             ask.GetMetaAndAssetCtxs: lambda request: [self._meta, [self.asset_ctx(coin) for coin in assets.by_coin]],
@@ -99,7 +99,7 @@ class InfoDesk:
             ask.GetSpotClearinghouseState: lambda request: rows.SpotState(()),
             ask.GetOpenOrders: lambda request: [record.to_open() for record in self.visible_orders(request.user)],
             ask.GetFrontendOpenOrders: self._list_frontend,
-            ask.GetUserFills: lambda request: self.fills(request.user),
+            ask.GetUserFills: self._list_fills,
             ask.GetUserFillsByTime: self._list_fills_by_time,
             ask.GetOrderStatus: self._find_order,
             ask.GetUserFunding: self._list_user_funding,
@@ -112,6 +112,16 @@ class InfoDesk:
             ask.GetSubAccounts: self._list_sub_accounts,
             ask.GetActiveAssetData: lambda request: self.active_asset_data(request.user, request.coin),
             ask.GetMaxBuilderFee: self._find_builder_fee,
+            ask.GetApprovedBuilders: lambda request: [*book.builder_fees] if (book := self._book(request.user)) else [],
+            ask.GetSubAccounts2: self._list_sub_accounts_by_dex,
+            ask.GetWebData2: lambda request: self.web_data(request.user.lower()),
+            ask.GetReferral: self._describe_referral,
+            ask.GetPreTransferCheck: self._check_transfer,
+            ask.GetMarginTable: self._find_margin_table,
+            ask.GetTokenDetails: self._describe_token,
+            ask.GetSpotDeployState: lambda request: {"states": [], "gasAuction": describe_auction(self.now_ms())},
+            ask.GetPerpDeployAuctionStatus: lambda request: describe_auction(self.now_ms()),
+            ask.GetSpotPairDeployAuctionStatus: lambda request: describe_auction(self.now_ms()),
         }
 
     def now_ms(self) -> int:
@@ -125,7 +135,7 @@ class InfoDesk:
             return refusal
         self._world.advance()
         answer = self._answers.get(type(request))
-        return _PLAIN_REPLIES.get(type(request)) if answer is None else answer(request)
+        return PLAIN_REPLIES.get(type(request)) if answer is None else answer(request)
 
     # The market.
 
@@ -326,11 +336,19 @@ class InfoDesk:
         book = self._book(user)
         return [] if book is None else book.fills[::-1][:count]
 
+    def _list_fills(self, request: ask.GetUserFills) -> list[rows.Fill]:
+        book = self._book(request.user)
+        found = [] if book is None else book.fills
+        return (rows.join_fills(found) if request.aggregate_by_time is True else found)[::-1][:_FILLS_MAX]
+
     def _list_fills_by_time(self, request: ask.GetUserFillsByTime) -> list[rows.Fill]:
         book, to_ms = self._book(request.user), request.end_time
         if book is None:
             return []
         found = [f for f in book.fills if request.start_time <= f.time and (to_ms is None or f.time <= to_ms)]
+        found = rows.join_fills(found) if request.aggregate_by_time is True else found
+        if request.reversed is True:  # the latest of the range, not the first
+            return found[::-1][:_FILLS_MAX]
         return found[:_FILLS_MAX][::-1]
 
     def _find_order(self, request: ask.GetOrderStatus) -> rows.OrderStatusReply:
@@ -341,8 +359,9 @@ class InfoDesk:
 
     def _list_user_funding(self, request: ask.GetUserFunding) -> list[rows.UserFunding]:
         book = self._book(request.user)
+        from_ms = request.start_time if isinstance(request.start_time, int) else 0
         to_ms = request.end_time if isinstance(request.end_time, int) else 2**62
-        found = [] if book is None else [row for row in book.fundings if request.start_time <= row.time <= to_ms]
+        found = [] if book is None else [row for row in book.fundings if from_ms <= row.time <= to_ms]
         return [
             rows.UserFunding(
                 row.time,
@@ -352,10 +371,14 @@ class InfoDesk:
             for row in found[:_ROWS_MAX]
         ]
 
-    def _list_history(self, request: ask.GetHistoricalOrders) -> list[rows.OrderRow]:
-        book = self._book(request.user)
+    def history(self, user: str) -> list[rows.OrderRow]:
+        """Return the latest orders and what became of them, newest first."""
+        book = self._book(user)
         found = [] if book is None else [record for record in book.orders.values() if record.status]
-        listed = [record.to_row() for record in found[::-1][:_FILLS_MAX]]
+        return [record.to_row() for record in found[::-1][:_FILLS_MAX]]
+
+    def _list_history(self, request: ask.GetHistoricalOrders) -> list[rows.OrderRow]:
+        listed = self.history(request.user)
         view = self._world.board.view(self._world.venue, self._world.now_ns(), "historicalOrders")
         if view.is_history_duplicated:
             opened = [rows.OrderRow(row.order, "open", row.order.timestamp) for row in listed if row.status != "open"]
@@ -385,7 +408,10 @@ class InfoDesk:
         taker_bps, maker_bps = ((None if book is None else book.account.costs) or BASE_COSTS)[:2]
         rates = [wire.reply_number(Decimal(f"{bps / 1e4:.10f}")) for bps in (taker_bps, maker_bps)]
         spot = wire.reply_number("0.0007"), wire.reply_number("0.0004")
-        return rows.UserFees(rates[0], rates[1], (), {}, spot[0], spot[1], _ZERO)
+        now_day = f"{datetime.fromtimestamp(self.now_ms() / 1000, UTC):%Y-%m-%d}"
+        volume = _ZERO if book is None else money(book.turnover_quote)
+        days = ({"date": now_day, "userCross": str(volume), "userAdd": "0.0", "exchange": str(volume)},)
+        return rows.UserFees(rates[0], rates[1], days, describe_fee_schedule(), spot[0], spot[1], _ZERO)
 
     def _describe_portfolio(self, request: ask.GetPortfolio) -> list[Any]:
         book, value, pnl, now_ms = self._book(request.user), _ZERO, _ZERO, self.now_ms()
@@ -399,17 +425,80 @@ class InfoDesk:
         return [[name, period] for name in names]
 
     def _list_agents(self, request: ask.GetExtraAgents) -> list[rows.ExtraAgent]:
-        book, until_ms = self._book(request.user), self.now_ms() + 180 * 86_400_000
+        book, until_ms = self._book(request.user), self.now_ms() + _AGENT_MS
         agents = {} if book is None else book.agents
         return [rows.ExtraAgent(name, address, until_ms) for address, name in agents.items() if name]
 
     def _list_sub_accounts(self, request: ask.GetSubAccounts) -> Any:
         master = request.user.lower()
         found = [
-            {"subAccountUser": address, "master": master, "name": "", "clearinghouseState": self.account_state(address)}
+            {
+                "subAccountUser": address,
+                "master": master,
+                "name": "",
+                "clearinghouseState": self.account_state(address),
+                "spotState": rows.SpotState(()),
+            }
             for address in self._registry.list_sub_accounts(master)
         ]
         return found or None
+
+    def _list_sub_accounts_by_dex(self, request: ask.GetSubAccounts2) -> Any:
+        found = self._list_sub_accounts(ask.GetSubAccounts(request.user)) or []
+        for row in found:
+            row["dexToClearinghouseState"] = [["", row.pop("clearinghouseState")]]
+        return found or None
+
+    # The rest.
+
+    def web_data(self, user: str) -> dict[str, Any]:
+        """Return what the venue's site shows of a user."""
+        agent, until_ms = self.find_agent(user)
+        return {
+            "clearinghouseState": self.account_state(user),
+            "leadingVaults": [],
+            "totalVaultEquity": "0.0",
+            "openOrders": [record.to_frontend() for record in self.visible_orders(user)],
+            "agentAddress": agent,
+            "agentValidUntil": until_ms,
+            "cumLedger": self.count_deposits(user),
+            "meta": self._meta,
+            "assetCtxs": [self.asset_ctx(coin) for coin in self.coins_listed],
+            "serverTime": self.now_ms(),
+            "isVault": False,
+            "user": user,
+            "twapStates": [],
+            "spotState": rows.SpotState(()),
+            "spotAssetCtxs": [],
+            "perpsAtOpenInterestCap": [],
+        }
+
+    def find_agent(self, user: str) -> tuple[str | None, int | None]:
+        """Return the unnamed agent of a user and until when it may sign, None if there is none."""
+        book = self._book(user)
+        unnamed = None if book is None else next((a for a, name in book.agents.items() if not name), None)
+        return unnamed, None if unnamed is None else self.now_ms() + _AGENT_MS
+
+    def count_deposits(self, user: str) -> Decimal:
+        """Return what a user brought in."""
+        book = self._book(user)
+        return _ZERO if book is None else money(book.account.deposit_quote)
+
+    def _describe_referral(self, request: ask.GetReferral) -> dict[str, Any]:
+        book = self._book(request.user)
+        return describe_referral("0.0" if book is None else str(money(book.turnover_quote)))
+
+    def _check_transfer(self, request: ask.GetPreTransferCheck) -> dict[str, Any]:
+        book = self._book(request.user)
+        told = {"userExists": book is not None, "userHasSentTx": book is not None and book.requests > 0}
+        return {"fee": "0.0" if book is not None else "1.0", "isSanctioned": False, **told}
+
+    def _find_margin_table(self, request: ask.GetMarginTable) -> Any:
+        tables = () if self._meta.margin_tables is UNSET else self._meta.margin_tables
+        return next((table for table_id, table in tables if table_id == request.id), ask.UNKNOWN_NAME)
+
+    def _describe_token(self, request: ask.GetTokenDetails) -> Any:
+        return describe_token("USDC") if request.token_id.lower() == self._usdc_id else ask.UNKNOWN_NAME
 
     def active_asset_data(self, user: str, coin: str) -> rows.ActiveAssetData:
         """Return leverage and what may be traded of a coin."""

@@ -2,7 +2,7 @@
 
 `Streams` holds one `session.Session` per socket and pushes into the `Outbox`; faults of messages are decided here, so
 that a crossed, stale or unknown one is altered before. Channel names of the fault board are the venue's.
-Does not model: webData2 and notification (acknowledged, then silent), the count of connections and messages a minute.
+Does not model: notification (acknowledged, then silent), the count of connections and messages a minute.
 """
 
 import json
@@ -13,9 +13,11 @@ from typing import Any
 from market.records import NS_PER_MS, NS_PER_S
 from venues.hyperliquid import frames, rules
 from venues.hyperliquid import info_replies as rows
+from venues.hyperliquid import subscriptions as subs
 from venues.hyperliquid.session import ABNORMAL_CLOSE, Drop, Posted, Send, Session, Subscribed, Unsubscribed
 from venues.hyperliquid.simulator_accounts import Changes, Ledger
 from venues.hyperliquid.simulator_info import FAST_LEVELS_MAX, INTERVALS_NS, LEVELS_MAX, InfoDesk
+from venues.hyperliquid.simulator_states import ONCE, States
 from venues.simulator.driven_market import Block
 from venues.simulator.faults import MessageFate
 from venues.simulator.shell import Outbox, World
@@ -23,6 +25,7 @@ from venues.simulator.shell import Outbox, World
 _UNKNOWN = "Some New Word"
 _CROSS_FRAC = Decimal("1.01")
 _EVENTS_ROWS_MAX = 2000
+AnyFrame = frames.Frame | frames.StateFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,9 @@ class Cadence:
 @dataclass(slots=True)
 class _Socket:
     session: Session
-    due_ns: dict[frames.Subscription, int] = field(default_factory=dict)
+    due_ns: dict[subs.Subscription, int] = field(default_factory=dict)
     bbos: dict[str, Any] = field(default_factory=dict)
-    books: dict[frames.Subscription, bytes] = field(default_factory=dict)  # as last sent
+    books: dict[subs.Subscription, bytes] = field(default_factory=dict)  # as last sent
 
 
 class Streams:
@@ -49,7 +52,7 @@ class Streams:
 
     def __init__(self, world: World, ledger: Ledger, info: InfoDesk, outbox: Outbox, cadence: Cadence) -> None:
         self._world, self._ledger, self._info, self._outbox = world, ledger, info, outbox
-        self._cadence = cadence
+        self._cadence, self._states = cadence, States(info)
         self._sockets: dict[str, _Socket] = {}
 
     def open(self, name: str) -> None:
@@ -60,7 +63,7 @@ class Streams:
         """End a socket."""
         self._sockets.pop(name, None)
 
-    def list_subscriptions(self) -> list[frames.Subscription]:
+    def list_subscriptions(self) -> list[subs.Subscription]:
         """Return the subscriptions in force, of all sockets."""
         return [one for socket in self._sockets.values() for one in socket.session.subscriptions]
 
@@ -81,9 +84,9 @@ class Streams:
                     posts.append(step)
         return posts
 
-    def push(self, name: str, frame: frames.Frame, subscription: frames.Subscription | None = None) -> None:
+    def push(self, name: str, frame: AnyFrame, subscription: subs.Subscription | None = None) -> None:
         """Send a frame, unless a switch says otherwise."""
-        channel = str(type(frame).__struct_config__.tag)
+        channel = frame.channel if isinstance(frame, frames.StateFrame) else str(type(frame).__struct_config__.tag)
         fate = self._world.board.decide_message(self._world.venue, channel, self._world.now_ns())
         socket = self._sockets.get(name)
         if socket is None:
@@ -99,21 +102,23 @@ class Streams:
 
     # What a subscription begins with.
 
-    def _begin(self, name: str, socket: _Socket, subscription: frames.Subscription) -> None:
+    def _begin(self, name: str, socket: _Socket, subscription: subs.Subscription) -> None:
         match subscription:
-            case frames.SubTrades(coin):
+            case subs.SubTrades(coin):
                 self.push(name, frames.TradesFrame(tuple(self._info.trades(coin))))
-            case frames.SubBbo(coin):
+            case subs.SubBbo(coin):
                 self._push_bbo(name, socket, coin)
-            case frames.SubUserFills(user):
+            case subs.SubUserFills(user):
                 self._push_fills(name, user, tuple(self._info.fills(user)), True)
-            case frames.SubUserFundings(user):
+            case subs.SubUserFundings(user):
                 book = self._ledger.books.get(user.lower())
                 fundings = () if book is None else tuple(book.fundings[-_EVENTS_ROWS_MAX:])
                 self.push(name, frames.UserFundingsFrame(frames.UserFundings(user.lower(), fundings, True)))
-            case frames.SubLedgerUpdates(user):
+            case subs.SubLedgerUpdates(user):
                 self.push(name, frames.LedgerUpdatesFrame(frames.LedgerUpdates(user.lower(), (), True)))
-            case frames.SubUserEvents() | frames.SubOrderUpdates() | frames.SubNotification() | frames.SubWebData2():
+            case subs.SubUserHistoricalOrders(user):
+                self.push(name, self._states.make_history(user, self._info.history(user), is_snapshot=True))
+            case subs.SubUserEvents() | subs.SubOrderUpdates() | subs.SubNotification():
                 pass
             case _:
                 socket.due_ns[subscription] = 0
@@ -131,26 +136,31 @@ class Streams:
         for name, socket in [*self._sockets.items()]:
             for subscription in [*socket.session.subscriptions]:
                 match subscription:
-                    case frames.SubTrades(coin) if coin in trades:
+                    case subs.SubTrades(coin) if coin in trades:
                         self.push(name, frames.TradesFrame(tuple(trades[coin])))
-                    case frames.SubBbo(coin) if coin in touched:
+                    case subs.SubBbo(coin) if coin in touched:
                         self._push_bbo(name, socket, coin)
-                    case frames.UserSubscription(user) if user.lower() in changes:
+                    case subs.UserSubscription(user) if user.lower() in changes:
                         self._tell_user(name, subscription, changes[user.lower()])
+                        if subscription in socket.due_ns:  # a state that changed
+                            socket.due_ns[subscription] = 0
 
-    def _tell_user(self, name: str, subscription: frames.Subscription, changes: Changes) -> None:
+    def _tell_user(self, name: str, subscription: subs.Subscription, changes: Changes) -> None:
         match subscription:
-            case frames.SubOrderUpdates() if changes.updates:
+            case subs.SubOrderUpdates() if changes.updates:
                 self.push(name, frames.OrderUpdatesFrame(tuple(changes.updates)))
-            case frames.SubUserFills(user) if changes.fills:
+            case subs.SubUserFills(user) if changes.fills:
                 self._push_fills(name, user, tuple(changes.fills), False)
                 view = self._world.board.view(self._world.venue, self._world.now_ns(), "userFills")
                 if view.snapshot_overlap_rows:
                     self._push_fills(name, user, tuple(self._info.fills(user, view.snapshot_overlap_rows)), True)
-            case frames.SubUserEvents():
+            case subs.SubUserHistoricalOrders(user) if changes.records:
+                rows_changed = [record.to_row() for record in changes.records.values()]
+                self.push(name, self._states.make_history(user, rows_changed, is_snapshot=False))
+            case subs.SubUserEvents():
                 for events in _list_events(changes):
                     self.push(name, frames.UserEventsFrame(events))
-            case frames.SubUserFundings(user) if changes.fundings:
+            case subs.SubUserFundings(user) if changes.fundings:
                 self.push(name, frames.UserFundingsFrame(frames.UserFundings(user.lower(), tuple(changes.fundings))))
 
     def _push_fills(self, name: str, user: str, fills: tuple[rows.Fill, ...], is_snapshot: bool) -> None:
@@ -178,27 +188,34 @@ class Streams:
                 if now_ns >= due_ns:
                     self._tick_one(name, socket, subscription, now_ns)
 
-    def _tick_one(self, name: str, socket: _Socket, subscription: frames.Subscription, now_ns: int) -> None:
+    def _tick_one(self, name: str, socket: _Socket, subscription: subs.Subscription, now_ns: int) -> None:
         every_ns = self._cadence.ctx_ns
         match subscription:
-            case frames.SubL2Book(coin):
+            case subs.SubL2Book(coin):
                 levels_max = FAST_LEVELS_MAX if subscription.fast else LEVELS_MAX
                 book = self._info.book(coin, levels_max, subscription.n_sig_figs, subscription.mantissa)
                 self.push(name, frames.L2BookFrame(book), subscription)
                 every_ns = self._cadence.book_fast_ns if subscription.fast else self._cadence.book_ns
                 every_ns = self._world.board.view(self._world.venue, now_ns, "l2Book").book_every_ns or every_ns
-            case frames.SubAllMids():
+            case subs.SubAllMids():
                 self.push(name, frames.AllMidsFrame(frames.Mids(self._info.mids())))
                 every_ns = self._cadence.mids_ns
-            case frames.SubCandle(coin, interval) if interval in INTERVALS_NS:
+            case subs.SubCandle(coin, interval) if interval in INTERVALS_NS:
                 now_ms = self._world.market.ts_now_ns // NS_PER_MS
                 from_ms = now_ms - INTERVALS_NS[interval] // NS_PER_MS
                 for candle in self._info.candles(coin, interval, from_ms, now_ms)[-1:]:
                     self.push(name, frames.CandleFrame(candle))
                 every_ns = self._cadence.candle_ns
-            case frames.SubActiveAssetCtx(coin):
+            case subs.SubActiveAssetCtx(coin):
                 self.push(name, frames.ActiveAssetCtxFrame(frames.CoinCtx(coin, self._info.asset_ctx(coin))))
-            case frames.SubActiveAssetData(user, coin):
+            case _ if self._states.has(subscription):
+                state = self._states.make(subscription)
+                if state is not None:
+                    self.push(name, state)
+                if isinstance(subscription, ONCE):
+                    del socket.due_ns[subscription]
+                    return
+            case subs.SubActiveAssetData(user, coin):
                 self.push(name, frames.ActiveAssetDataFrame(self._info.active_asset_data(user, coin)))
         # Multiples of the cadence: all default books of a socket keep one clock.
         socket.due_ns[subscription] = (now_ns // every_ns + 1) * every_ns
@@ -215,7 +232,7 @@ def _list_events(changes: Changes) -> list[frames.UserEvents]:
     return found
 
 
-def _alter(frame: frames.Frame, fate: MessageFate) -> frames.Frame:
+def _alter(frame: AnyFrame, fate: MessageFate) -> AnyFrame:
     # A crossed book: the best bid above the best ask.
     if not (fate.is_book_crossed and isinstance(frame, frames.L2BookFrame) and all(frame.data.levels)):
         return frame

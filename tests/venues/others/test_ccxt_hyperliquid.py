@@ -9,6 +9,7 @@ from eth_account import Account
 
 from tests.venues.others.other_client import Ccxt, CcxtError, needs_others
 from tests.venues.others.serving import SECRETS, Served, make_hyperliquid, serve, wait_for
+from venues.hyperliquid.subscriptions import SubOrderUpdates
 
 pytestmark = [needs_others, pytest.mark.timeout(240)]
 
@@ -146,3 +147,43 @@ def test_stop_limits_and_take_profits_of_every_kind(served: Served, ccxt: Ccxt) 
     order = ccxt.call("create_order", BTC, "limit", "buy", 0.01, 63_100, opening)
     assert ccxt.call("cancel_order", order["id"], BTC)["status"] == "success"
     served.call(exchange.check_invariants)
+
+
+def test_its_other_questions_are_answered(served: Served, ccxt: Ccxt) -> None:
+    assert ccxt.call("fetch_status")["status"] == "ok"
+    assert ccxt.call("fetch_time") > 1_700_000_000_000
+    assert ccxt.call("fetch_trading_fee", BTC)["taker"] == 0.00045
+    assert float(ccxt.call("fetch_ticker", BTC)["info"]["markPx"]) == pytest.approx(60_000.0, rel=0.02)
+    assert {BTC} <= ccxt.call("fetch_funding_rates").keys()
+    assert {BTC} <= ccxt.call("fetch_open_interests").keys()
+    assert isinstance(ccxt.call("fetch_funding_rate_history", BTC), list)
+    for name in ("fetch_funding_history", "fetch_ledger", "fetch_deposits", "fetch_withdrawals"):
+        assert ccxt.call(name) == [], name
+    ids = [order["id"] for order in ccxt.call("fetch_orders", BTC)]
+    closed = ccxt.call("fetch_canceled_and_closed_orders", BTC)
+    assert {order["id"] for order in closed} <= {*ids}
+    assert ccxt.call("fetch_ohlcv", BTC, "1w")[-1][4] > 0.0
+    assert len(ccxt.call("fetch_trades", BTC)) > 0
+
+
+def test_it_watches_its_account(served: Served, ccxt: Ccxt) -> None:
+    ccxt.call("create_order", BTC, "market", "buy", 0.01, 60_000)
+    (position,) = wait_for(lambda: ccxt.call("watch_positions", [BTC]), "the position")
+    assert (position["symbol"], position["side"], position["contracts"]) == (BTC, "long", 0.01)
+    balance = ccxt.call("watch_balance")
+    cash = served.call(served.market.exchange.account_state, ACCOUNT_ID)
+    assert balance["USDC"]["total"] == pytest.approx(cash.equity_quote, rel=1e-3)
+    ccxt.call("follow", "watch_orders", BTC)
+    streams = served.simulator.streams
+    wait_for(
+        lambda: any(isinstance(one, SubOrderUpdates) for one in served.call(streams.list_subscriptions)),
+        "the subscription of orders",
+    )
+    orders = [{"symbol": BTC, "type": "limit", "side": "buy", "amount": 0.01, "price": px} for px in (50_000, 50_100)]
+    placed = {order["id"] for order in ccxt.call("create_orders", orders)}
+    told = wait_for(lambda: [one for one in ccxt.call("followed", "watch_orders") if one["id"] in placed], "the orders")
+    assert {one["status"] for one in told} == {"open"}
+    ccxt.call("cancel_orders", [*placed], BTC)
+    assert ccxt.call("fetch_open_orders", BTC) == []
+    assert ccxt.call("watch_ticker", BTC)["symbol"] == BTC
+    ccxt.call("create_order", BTC, "market", "sell", 0.01, 60_000, {"reduceOnly": True})

@@ -10,6 +10,7 @@ from hyperliquid.websocket_manager import WebsocketManager
 from tests.shared_data import needs_shared
 from tests.unit.venues.hyperliquid.captures import read_capture, read_live
 from venues.hyperliquid import frames, session, wire
+from venues.hyperliquid import subscriptions as subs
 from venues.hyperliquid.info_replies import ActiveAssetData, AssetCtx, Candle, Fill, L2Book, Level, Leverage, Trade
 from venues.hyperliquid.info_replies import OpenOrder as Open
 from venues.hyperliquid.wire import MalformedMessageError
@@ -23,28 +24,28 @@ CTX = AssetCtx(*(D("1.0"),) * 8, impact_pxs=(D("1.0"), D("1.1")))
 LEVERAGE = Leverage("cross", 20)
 OPEN = Open("BTC", "B", D("1.0"), D("2.0"), 7, 5, D("2.0"))
 FUNDING = frames.FundingRow(5, "BTC", D("-0.1"), D("2.0"), D("0.0000125"))
-FRAMES: list[tuple[frames.Subscription, frames.Frame]] = [
-    (frames.SubAllMids(), frames.AllMidsFrame(frames.Mids({"BTC": D("1.05")}))),
-    (frames.SubL2Book("BTC"), frames.L2BookFrame(BOOK)),
-    (frames.SubTrades("BTC"), frames.TradesFrame((Trade("BTC", "A", D("1.0"), D("2.0"), 5, HASH, 9, (USER, USER)),))),
-    (frames.SubBbo("BTC"), frames.BboFrame(frames.Bbo("BTC", 5, (None, Level(D("1.1"), D("2.5"), 3))))),
-    (frames.SubCandle("BTC", "1m"), frames.CandleFrame(Candle(0, 59_999, "BTC", "1m", *(D("1.0"),) * 5, 3))),
-    (frames.SubActiveAssetCtx("BTC"), frames.ActiveAssetCtxFrame(frames.CoinCtx("BTC", CTX))),
+FRAMES: list[tuple[subs.Subscription, frames.Frame]] = [
+    (subs.SubAllMids(), frames.AllMidsFrame(frames.Mids({"BTC": D("1.05")}))),
+    (subs.SubL2Book("BTC"), frames.L2BookFrame(BOOK)),
+    (subs.SubTrades("BTC"), frames.TradesFrame((Trade("BTC", "A", D("1.0"), D("2.0"), 5, HASH, 9, (USER, USER)),))),
+    (subs.SubBbo("BTC"), frames.BboFrame(frames.Bbo("BTC", 5, (None, Level(D("1.1"), D("2.5"), 3))))),
+    (subs.SubCandle("BTC", "1m"), frames.CandleFrame(Candle(0, 59_999, "BTC", "1m", *(D("1.0"),) * 5, 3))),
+    (subs.SubActiveAssetCtx("BTC"), frames.ActiveAssetCtxFrame(frames.CoinCtx("BTC", CTX))),
     (
-        frames.SubActiveAssetData(USER, "BTC"),
+        subs.SubActiveAssetData(USER, "BTC"),
         frames.ActiveAssetDataFrame(ActiveAssetData(USER, "BTC", LEVERAGE, (D("1.0"),) * 2, (D("1.0"),) * 2, D("1.0"))),
     ),
-    (frames.SubUserEvents(USER), frames.UserEventsFrame(frames.UserEvents(fills=(FILL,)))),
-    (frames.SubUserFills(USER), frames.UserFillsFrame(frames.UserFills(USER, (FILL,), True))),
+    (subs.SubUserEvents(USER), frames.UserEventsFrame(frames.UserEvents(fills=(FILL,)))),
+    (subs.SubUserFills(USER), frames.UserFillsFrame(frames.UserFills(USER, (FILL,), True))),
     (
-        frames.SubOrderUpdates(USER),
+        subs.SubOrderUpdates(USER),
         frames.OrderUpdatesFrame(
             (frames.OrderUpdate(Open("BTC", "B", D("1.0"), D("2.0"), 7, 5, D("2.0")), "open", 5),)
         ),
     ),
-    (frames.SubUserFundings(USER), frames.UserFundingsFrame(frames.UserFundings(USER, (FUNDING,), True))),
-    (frames.SubLedgerUpdates(USER), frames.LedgerUpdatesFrame(frames.LedgerUpdates(USER, (), True))),
-    (frames.SubWebData2(USER), frames.WebData2Frame({"user": USER})),
+    (subs.SubUserFundings(USER), frames.UserFundingsFrame(frames.UserFundings(USER, (FUNDING,), True))),
+    (subs.SubLedgerUpdates(USER), frames.LedgerUpdatesFrame(frames.LedgerUpdates(USER, (), True))),
+    (subs.SubWebData2(USER), frames.WebData2Frame({"user": USER})),
 ]
 
 
@@ -87,7 +88,7 @@ def test_live_answers_of_the_socket_to_the_word() -> None:
 
 @pytest.mark.parametrize(("subscription", "frame"), FRAMES, ids=lambda value: type(value).__name__)
 def test_the_sdks_socket_manager_understands_us_and_we_it(
-    subscription: frames.Subscription, frame: frames.Frame, monkeypatch: pytest.MonkeyPatch
+    subscription: subs.Subscription, frame: frames.Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = WebsocketManager("http://localhost:1")  # not started: no socket
     sent: list[str] = []
@@ -177,13 +178,13 @@ def test_what_the_socket_cannot_read_it_says_back(text: str) -> None:
 def test_ping_unsubscribe_users_and_idleness() -> None:
     sock = session.Session(frozenset({"BTC"}), 1000)
     assert sock.receive(frames.PING) == [session.Send(frames.Pong())]
-    unknown = sock.receive(frames.encode_unsubscribe(frames.SubTrades("BTC")))
+    unknown = sock.receive(frames.encode_unsubscribe(subs.SubTrades("BTC")))
     assert unknown == [session.Send(frames.ErrorFrame('Already unsubscribed: {"type":"trades","coin":"BTC"}'))]
     for number in range(session.USERS_MAX):
         user = f"0x{number:040x}"
-        assert len(sock.receive(frames.encode_subscribe(frames.SubUserFills(user)))) == 2
-        assert len(sock.receive(frames.encode_subscribe(frames.SubOrderUpdates(user)))) == 2
-    refused = sock.receive(frames.encode_subscribe(frames.SubUserFills(USER)))
+        assert len(sock.receive(frames.encode_subscribe(subs.SubUserFills(user)))) == 2
+        assert len(sock.receive(frames.encode_subscribe(subs.SubOrderUpdates(user)))) == 2
+    refused = sock.receive(frames.encode_subscribe(subs.SubUserFills(USER)))
     assert refused == [session.Send(frames.ErrorFrame("Cannot track more than 10 total users."))]
     assert sock.find_idle_drop(60_999) is None
     assert isinstance(sock.find_idle_drop(61_000), session.Drop)

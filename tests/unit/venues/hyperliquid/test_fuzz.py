@@ -15,6 +15,7 @@ from tests.unit.venues.hyperliquid.captures import BTC, CASSETTES, KEY, read_cap
 from venues.hyperliquid import exchange_actions as actions
 from venues.hyperliquid import exchange_replies, frames, info_replies, rules, session, signing, wire
 from venues.hyperliquid import info_requests as requests
+from venues.hyperliquid import subscriptions as subs
 from venues.hyperliquid.wire import MalformedMessageError
 
 ORDERS = actions.PlaceOrders((actions.limit_order(0, True, "60000", "0.5", "Gtc"),))
@@ -24,7 +25,7 @@ OWN: list[tuple[str, bytes]] = [
     ("exchange_reply", exchange_replies.encode_exchange_reply(exchange_replies.DefaultReply())),
     ("info", requests.encode_info_request(requests.GetUserFillsByTime("0x" + "a" * 40, 1))),
     ("frame", b'{"channel":"bbo","data":{"coin":"BTC","time":1,"bbo":[{"px":"1.0","sz":"2.0","n":3},null]}}'),
-    ("client_frame", frames.encode_subscribe(frames.SubL2Book("BTC", 5, 2))),
+    ("client_frame", frames.encode_subscribe(subs.SubL2Book("BTC", 5, 2))),
     ("client_frame", frames.encode_post(frames.Post(1, "info", {"type": "meta"}))),
 ]
 

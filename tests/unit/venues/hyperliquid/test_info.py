@@ -93,6 +93,7 @@ def test_known_names_pass_and_weights_add_up() -> None:
 
 def test_every_request_goes_there_and_back() -> None:
     fields = {"coin": "BTC", "user": USER, "startTime": 1, "oid": 7, "builder": USER}
+    fields |= {"source": USER, "vaultAddress": USER, "id": 40, "tokenId": "0x6d", "token": 0}
     fields["req"] = {"coin": "BTC", "interval": "1m", "startTime": 1, "endTime": 2}  # type: ignore[assignment]
     for tag in requests.REQUESTS:
         request = requests.decode_info_request(json.dumps({"type": tag, "unknown": [1], **fields}).encode())
