@@ -16,6 +16,8 @@ from venues.simulator.funding import (
 )
 from venues.simulator.price_path import PricePath, round_to_tick
 
+WALKS_KEPT = 1024  # bars: whoever asks for the same long past again should not have it walked again
+
 
 class PathHistory:
     """The past of one instrument."""
@@ -30,7 +32,7 @@ class PathHistory:
     ) -> None:
         self._base_ns, self._rule = base_ns, rule
         self._path, self._ts_start_ns, self._block_ns = path, ts_start_ns, block_ns
-        self._walk = lru_cache(maxsize=128)(self._walk_bar)
+        self._walk = lru_cache(maxsize=WALKS_KEPT)(self._walk_bar)
 
     def list_candles(self, ts_from_ns: int, ts_to_ns: int, interval_ns: int) -> list[Candle]:
         """Return the candles between two times, oldest first, none at or after the market's start.

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -58,6 +58,16 @@ class Clock:
 
     def skip(self, ns: int) -> None:
         self._ts_ns += ns
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no time pass: what is asked for in several requests is of one moment."""
+        speed, self._ts_ns = self._speed, self()
+        self._speed, self._began_ns = 0.0, time.monotonic_ns()
+        try:
+            yield
+        finally:
+            self._speed, self._began_ns = speed, time.monotonic_ns()
 
 
 class Venue:
