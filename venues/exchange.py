@@ -29,7 +29,8 @@ Rules that hold in both
 - An account whose equity falls below its maintenance margin is liquidated: its orders are canceled, its positions
   closed, in instrument order, by fills with no client order id and FillKind.LIQUIDATION.
 
-Does not model: isolated margin, margin tiers, partial liquidation, insurance fund, auto-deleveraging, transfers.
+Does not model: isolated margin (`venues.book_exchange` does), margin tiers, partial liquidation, insurance fund,
+auto-deleveraging, transfers.
 """
 
 import math

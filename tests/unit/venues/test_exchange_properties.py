@@ -224,6 +224,8 @@ CALLS = st.one_of(
     ),
     st.tuples(st.just("mark"), st.just(""), st.integers(94, 106).map(float)),
     st.tuples(st.just("funding"), st.just(""), st.sampled_from([-0.01, 0.0, 0.01])),
+    st.tuples(st.just("isolate"), WHO, st.booleans()),
+    st.tuples(st.just("move"), WHO, st.sampled_from([-1.0, 0.5, 5.0])),
 )
 
 
@@ -249,6 +251,12 @@ def _call(exchange: BookExchange, call: tuple[str, str, Any], count: int, observ
             return exchange.modify(account_id, f"{count - age}{letter}", count, qty_lots, px, px)
         case "mark":
             return exchange.apply_marks({BTC.instrument_id: argument}, count)
+        case "isolate" | "move":
+            change = exchange.set_isolated if name == "isolate" else exchange.move_isolated_margin
+            try:
+                return change(account_id, BTC.instrument_id, argument, count)
+            except ValueError:
+                return []  # a position is open, or there is none
         case _:
             return exchange.settle_funding(BTC.instrument_id, argument, 100.0, count)
 
