@@ -2,7 +2,8 @@
 
 Weights and limits as the manuals have them in 2026 (spot's rest-api.md, USD-M "Market Data Endpoints"). `KEYED` are the
 paths that want a key first: here nobody has one, and they are refused as the venue refuses.
-Does not cover: options, COIN-M, portfolio margin, /sapi; what is not listed is a path that the venue does not have.
+Does not cover: options, COIN-M, portfolio margin, /sapi but for its system status; what is not listed is a path that
+the venue does not have.
 """
 
 import json
@@ -33,6 +34,7 @@ from venues.binance.ticker_replies import (
     Constituents,
     DayTicker,
     PxTicker,
+    SystemStatus,
     TakerRatioRow,
 )
 
@@ -239,6 +241,7 @@ def _list_spot() -> tuple[Endpoint, ...]:
              path="ticker/bookTicker"),
         make("ticker", DayTicker | rows[DayTicker, ...], _weigh_symbols(4, (9999, 200), each=4), *some,
              Parameter("windowSize", Kind.CHOICE, choices=WINDOWS), _FULL_OR_MINI),
+        Endpoint(Market.SPOT, "systemStatus", "/sapi/v1/system/status", SystemStatus, _weigh(1)),
     )  # fmt: skip
 
 

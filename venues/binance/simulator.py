@@ -360,7 +360,7 @@ class BinanceSimulator:
         now_ns = self.world.now_ns()
         view = self.board.view(VENUE, now_ns)
         venue_ms = (now_ns + view.clock_skew_ns) // NS_PER_MS
-        kind = Market.SPOT if request.path.startswith("/api/") else Market.USDM
+        kind = Market.SPOT if request.path.startswith(("/api/", "/sapi/")) else Market.USDM
         desk, symbols = self._desks[kind], self.hubs[kind].feeds
         api_key = request.headers.get("X-MBX-APIKEY", "")
         parsed = parse_request(kind, request.method, request.raw_path, symbols, venue_ms, api_key)

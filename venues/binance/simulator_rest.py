@@ -44,7 +44,7 @@ from venues.binance.simulator_tickers import (
     parse_window_ns,
 )
 from venues.binance.streams import Market
-from venues.binance.ticker_replies import BasisRow, Constituents, TakerRatioRow, TickerReply
+from venues.binance.ticker_replies import BasisRow, Constituents, SystemStatus, TakerRatioRow, TickerReply
 
 OPEN_INTEREST_EVERY_NS = 300 * NS_PER_S
 STATISTICS_DAYS_MAX = 30
@@ -103,6 +103,7 @@ class RestDesk:
             **dict.fromkeys(("tickerPrice", "tickerPriceV2"), partial(self._tickers, make_px_row)),
             "bookTicker": partial(self._tickers, make_book_row),
             "avgPrice": lambda request, ts_now_ms: make_average(self._feed(request)),
+            "systemStatus": lambda request, ts_now_ms: SystemStatus(0, "normal"),
             **dict.fromkeys(_EMPTY, lambda request, ts_now_ms: ()),
         }
         self._answers["rpiDepth"] = self._answers["depth"]

@@ -5,6 +5,7 @@ last trade. Sans-IO.
 Does not model: trades that were busted, the calendar of spot's `timeZone` (a trading day begins at 00:00 UTC).
 """
 
+import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -106,8 +107,10 @@ def make_day_row(
 
 def make_px_row(feed: SymbolFeed, ts_now_ms: int) -> PxTicker:
     """Return the last px."""
-    px = feed.write_px(feed.market.get_day_stats(feed.instrument_id).last_px)
-    return PxTicker(feed.symbol, px, ts_now_ms if feed.is_futures else UNSET)
+    last_px = feed.market.get_last_px(feed.instrument_id)
+    if math.isnan(last_px):  # no trade since the start
+        last_px = feed.market.get_day_stats(feed.instrument_id).last_px
+    return PxTicker(feed.symbol, feed.write_px(last_px), ts_now_ms if feed.is_futures else UNSET)
 
 
 def make_book_row(feed: SymbolFeed, ts_now_ms: int) -> BookTickerRow:

@@ -107,7 +107,14 @@ class BasisRow(msgspec.Struct, frozen=True, rename={
     ts_event_ms: int
 
 
+class SystemStatus(msgspec.Struct, frozen=True):
+    """Whether the venue works: 0 normal, 1 maintenance."""
+
+    status: int
+    msg: str
+
+
 TickerReply = (
     DayTicker | tuple[DayTicker, ...] | PxTicker | tuple[PxTicker, ...] | BookTickerRow | tuple[BookTickerRow, ...]
-    | AveragePx | Constituents | tuple[TakerRatioRow, ...] | tuple[BasisRow, ...]
+    | AveragePx | Constituents | SystemStatus | tuple[TakerRatioRow, ...] | tuple[BasisRow, ...]
 )  # fmt: skip

@@ -12,7 +12,16 @@ from binance.um_futures import UMFutures
 from binance.websocket.um_futures.websocket_client import UMFuturesWebsocketClient
 
 SYMBOL = "BTCUSDT"
-WANTED = {"depthUpdate": 12, "bookTicker": 5, "aggTrade": 5, "markPriceUpdate": 2, "kline": 2}
+WANTED = {
+    "depthUpdate": 12,
+    "bookTicker": 5,
+    "aggTrade": 5,
+    "markPriceUpdate": 2,
+    "kline": 2,
+    "24hrTicker": 1,
+    "24hrMiniTicker": 1,
+    "continuous_kline": 1,
+}
 
 
 def main():
@@ -31,7 +40,10 @@ def main():
     clients[1].agg_trade(symbol=SYMBOL)
     clients[1].mark_price(symbol=SYMBOL, speed=1)
     clients[1].kline(symbol=SYMBOL, interval="1m")
-    rest, until = UMFutures(base_url=http, timeout=30), time.monotonic() + seconds_max
+    clients[1].ticker(symbol=SYMBOL)
+    clients[1].mini_ticker(symbol=SYMBOL)
+    clients[1].continuous_kline(pair=SYMBOL, contractType="perpetual", interval="1m")
+    rest, until = UMFutures(key="k" * 64, base_url=http, timeout=30), time.monotonic() + seconds_max
     while not heard["depthUpdate"] and time.monotonic() < until:
         time.sleep(0.05)
     snapshot = rest.depth(SYMBOL, limit=1000)
@@ -47,6 +59,18 @@ def main():
         "funding_rate": rest.funding_rate(SYMBOL),
         "open_interest": rest.open_interest(SYMBOL),
         "open_interest_hist": rest.open_interest_hist(SYMBOL, "5m"),
+        "ping": rest.ping(),
+        "trades": rest.trades(SYMBOL, limit=20),
+        "historical_trades": rest.historical_trades(SYMBOL, limit=20),
+        "continuous_klines": rest.continuous_klines(SYMBOL, "PERPETUAL", "1m", limit=5),
+        "index_price_klines": rest.index_price_klines(SYMBOL, "1m", limit=5),
+        "mark_price_klines": rest.mark_price_klines(SYMBOL, "1m", limit=5),
+        "ticker": rest.ticker_24hr_price_change(SYMBOL),
+        "ticker_price": rest.ticker_price(SYMBOL),
+        "book_ticker": rest.book_ticker(SYMBOL),
+        "taker_ratio": rest.taker_long_short_ratio(SYMBOL, "5m"),
+        "account_ratio": rest.long_short_account_ratio(SYMBOL, "5m"),
+        "constituents": rest.index_price_constituents(SYMBOL),
     }
     for client in clients:
         client.stop()

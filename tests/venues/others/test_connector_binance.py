@@ -53,7 +53,12 @@ def test_it_reads_what_the_market_did() -> None:
         trades = [(float(row["p"]), round(float(row["q"]) * 1000)) for row in told["heard"]["aggTrade"]]
         assert len(trades) >= 5
         assert {px for px, _ in trades} <= {px for px, _ in made}
-        assert all(count >= 2 for count in map(len, told["heard"].values()))
+        assert all(told["heard"].values()), {kind: len(frames) for kind, frames in told["heard"].items()}
+        asked = ("trades", "historical_trades", "continuous_klines", "index_price_klines", "mark_price_klines")
+        assert all(told[name] for name in asked)
+        assert (told["ping"], told["account_ratio"]) == ({}, [])
+        assert told["ticker"]["symbol"] == told["ticker_price"]["symbol"] == told["constituents"]["symbol"] == "BTCUSDT"
+        assert float(told["book_ticker"]["bidPrice"]) < float(told["book_ticker"]["askPrice"])
         assert told["exchange_info"] == ["BTCUSDT", "ETHUSDT"]
         assert told["klines"]
         assert told["agg_trades"]

@@ -42,6 +42,15 @@ from venues.binance.numbers import (
     parse_px,
     parse_qty,
 )
+from venues.binance.ticker_messages import (
+    AveragePxMessage,
+    ContinuousKline,
+    DayTickerMessage,
+    DayTickers,
+    MiniTicker,
+    MiniTickers,
+    WindowTickerMessage,
+)
 
 EXAMPLES = {  # from the fact sheet and the manuals; 2026 fields included
     "agg_trade": '{"e":"aggTrade","E":1760000000123,"s":"BTCUSDT","a":26129,"p":"84143.10","q":"0.012","nq":"0.012",'
@@ -65,6 +74,19 @@ EXAMPLES = {  # from the fact sheet and the manuals; 2026 fields included
     '"p":"9910","ap":"9910","X":"FILLED","l":"0.014","z":"0.014","T":1}}',
     "partial_depth_spot": '{"lastUpdateId":160,"bids":[["0.0024","10"]],"asks":[["0.0026","100"]]}',
     "shutdown": '{"e":"serverShutdown","E":1770123456789}',
+    "ticker": '{"e":"24hrTicker","E":1,"s":"BTCUSDT","p":"0.0015","P":"250.00","w":"0.0018","c":"0.0025","Q":"10",'
+    '"o":"0.0010","h":"0.0025","l":"0.0010","v":"10000","q":"18","O":0,"C":86400000,"F":0,"L":18150,"n":18151}',
+    "ticker_array": '[{"e":"24hrTicker","E":1,"s":"BNBBTC","p":"0.0015","P":"250.00","w":"0.0018","x":"0.0009",'
+    '"c":"0.0025","Q":"10","b":"0.0024","B":"10","a":"0.0026","A":"100","o":"0.0010","h":"0.0025","l":"0.0010",'
+    '"v":"10000","q":"18","O":0,"C":86400000,"F":0,"L":18150,"n":18151}]',
+    "mini_ticker": '{"e":"24hrMiniTicker","E":1,"s":"BTCUSDT","c":"0.0025","o":"0.0010","h":"0.0025","l":"0.0010",'
+    '"v":"10000","q":"18","st":1,"ps":"BTCUSDT"}',
+    "mini_ticker_array": '[{"e":"24hrMiniTicker","E":1,"s":"A","c":"2","o":"1","h":"2","l":"1","v":"1","q":"1"}]',
+    "window_ticker": '{"e":"1hTicker","E":1,"s":"BNBBTC","p":"0.0015","P":"250.00","o":"0.0010","h":"0.0025",'
+    '"l":"0.0010","c":"0.0025","w":"0.0018","v":"10000","q":"18","O":0,"C":1,"F":0,"L":18150,"n":18151}',
+    "average_px": '{"e":"avgPrice","E":1693907033000,"s":"BTCUSDT","i":"5m","w":"25776.86","T":1693907032213}',
+    "continuous_kline": '{"e":"continuous_kline","E":1,"ps":"BTCUSDT","ct":"PERPETUAL","k":{"t":0,"T":59999,"i":"1m",'
+    '"f":100,"L":200,"o":"1","c":"2","h":"3","l":"0.5","v":"10","n":100,"x":false,"q":"15","V":"5","Q":"7","B":"0"}}',
 }
 KINDS = {
     "agg_trade": AggTrade,
@@ -80,6 +102,13 @@ KINDS = {
     "force_order": ForceOrder,
     "partial_depth_spot": BookSnapshotText,
     "shutdown": ServerShutdown,
+    "ticker": DayTickerMessage,
+    "ticker_array": DayTickers,
+    "mini_ticker": MiniTicker,
+    "mini_ticker_array": MiniTickers,
+    "window_ticker": WindowTickerMessage,
+    "average_px": AveragePxMessage,
+    "continuous_kline": ContinuousKline,
 }
 
 
