@@ -39,6 +39,9 @@ UNKNOWN_SIGNER = "User or API Wallet {address} does not exist."
 MUST_DEPOSIT = "Must deposit before performing actions. User: {address}"
 UNRECOVERABLE = "Unable to recover signer."  # as other clients report it; PROTOCOLS.md has no word
 EXPIRED = "Action already expired"  # the same
+LEVERAGE_TYPE = "Cannot switch leverage type with open position."  # as other clients report it
+NO_ISOLATED = "No isolated position to adjust margin of."  # nobody has published the venue's own words
+MARGIN_NEEDED = "Insufficient margin to perform action."  # the same
 BUILDER_FEE = "Builder fee has not been approved."
 REQUESTS_SPENT = (
     "Too many cumulative requests sent ({used} > {cap}) for cumulative volume traded ${volume}. "

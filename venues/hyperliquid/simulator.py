@@ -42,7 +42,7 @@ _TICK_S = 0.05
 NOT_MODELLED = (
     "rate limits by address, the count of connections and messages a minute",
     "spot markets, builder dexes, vaults, staking, referral; transfers, deposits and withdrawals are refused",
-    "isolated margin: accepted, and margined as cross",
+    "an isolated position that loses more than its margin: the rest is the account's loss, no vault takes over",
     "the slippage bound of a trigger at market; margin of one that opens is set aside from its placing on",
     "pruned agents and agents' expiry",
     "notification: acknowledged, then silent; the history behind portfolio; months as candles",

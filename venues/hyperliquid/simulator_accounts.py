@@ -160,8 +160,8 @@ class AccountBook:
     funding_paid: dict[str, list[float]] = field(default_factory=dict)  # all time, since open, since change
     agents: dict[str, str] = field(default_factory=dict)  # address -> name
     builder_fees: dict[str, int] = field(default_factory=dict)
-    isolated: set[str] = field(default_factory=set)
     leverages: dict[str, int] = field(default_factory=dict)
+    isolated: set[str] = field(default_factory=set)  # instruments
     turnover_quote: float = 0.0
     requests: int = 0
     ts_cancel_ms: int | None = None  # scheduleCancel
@@ -298,7 +298,7 @@ class Ledger:
             info_replies.write_side(event.side),
             event.ts_event_ns // NS_PER_MS,
             rules.lots_to_number(asset, before.qty_lots),
-            name_direction(before.qty_lots, lots, is_liquidation),
+            name_direction(before.qty_lots, lots, is_liquidation, event.instrument_id in book.isolated),
             money(pnl_quote),
             make_hash(event.venue_order_id, event.ts_event_ns),
             int(event.venue_order_id) if record is None else record.oid,
@@ -343,14 +343,14 @@ class Ledger:
         changes.fundings.append(row)
 
 
-def name_direction(held_lots: int, lots: int, is_liquidation: bool = False) -> str:
+def name_direction(held_lots: int, lots: int, is_liquidation: bool = False, is_isolated: bool = False) -> str:
     """Return the venue's word for what a fill of signed `lots` does to a position.
 
     >>> [name_direction(0, 5), name_direction(5, -5), name_direction(5, -9), name_direction(-5, 2)]
     ['Open Long', 'Close Long', 'Long > Short', 'Close Short']
     """
     if is_liquidation:
-        return f"Liquidated Cross {'Long' if held_lots > 0 else 'Short'}"
+        return f"Liquidated {'Isolated' if is_isolated else 'Cross'} {'Long' if held_lots > 0 else 'Short'}"
     if held_lots * lots >= 0:
         return f"Open {'Long' if lots > 0 else 'Short'}"
     if abs(lots) > abs(held_lots):

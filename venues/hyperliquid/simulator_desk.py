@@ -6,8 +6,7 @@ request limit, the action itself.
 Children of a group are placed only if their parent fills whole; one that fills in part and is canceled takes them with
 it, and the part stays naked: they were answered "waitingForFill" then, and end as "canceled". A parent that is refused
 lends its words to its children. A trigger outside a group is answered as resting, with its id.
-Does not model: isolated margin (accepted, and margined as cross), the slippage bound of a trigger at market. Transfers,
-vaults and staking are refused.
+Does not model: the slippage bound of a trigger at market. Transfers, vaults and staking are refused.
 """
 
 from collections.abc import Sequence
@@ -192,6 +191,8 @@ class Desk:
                 return ActionRefused(outcome.error) if isinstance(outcome, Refused) else replies.DefaultReply()
             case act.UpdateLeverage():
                 return self._set_leverage(case, action)
+            case act.UpdateIsolatedMargin():
+                return self._move_margin(case, action)
             case act.ScheduleCancel():
                 return self._schedule(case, action)
             case act.ApproveAgent():
@@ -382,11 +383,54 @@ class Desk:
         asset = self._assets.by_id.get(action.asset)
         if asset is None or not 1 <= action.leverage <= asset.instrument.leverage_max:
             return ActionRefused("Invalid leverage value")
-        instrument_id = asset.instrument.instrument_id
-        self._world.act(
-            lambda ts_ns: self._world.market.set_leverage(case.account_id, instrument_id, float(action.leverage), ts_ns)
-        )
+        instrument_id, market = asset.instrument.instrument_id, self._world.market
+        is_isolated = not action.is_cross
+        if self._held_lots(case, asset) and is_isolated != market.exchange.is_isolated(case.account_id, instrument_id):
+            return ActionRefused(replies.LEVERAGE_TYPE)
+        lacking_quote = self._find_lacking_quote(case, asset, action.leverage) if is_isolated else 0.0
+        if lacking_quote > max(0.0, self._find_free_quote(case)):
+            return ActionRefused(replies.MARGIN_NEEDED)
+
+        def change(ts_ns: int) -> Block:
+            # Modes and margin are the exchange's; they cause no events, and the block is that of the leverage.
+            market.exchange.set_isolated(case.account_id, instrument_id, is_isolated, ts_ns)
+            if lacking_quote > 0.0:
+                market.exchange.move_isolated_margin(case.account_id, instrument_id, lacking_quote, ts_ns)
+            return market.set_leverage(case.account_id, instrument_id, float(action.leverage), ts_ns)
+
+        self._world.act(change)
         case.book.leverages[instrument_id] = action.leverage
+        (case.book.isolated.add if is_isolated else case.book.isolated.discard)(instrument_id)
+        return replies.DefaultReply()
+
+    def _find_lacking_quote(self, case: _Case, asset: rules.Asset, leverage: int) -> float:
+        # What an isolated position must have more at a lower leverage; at a higher one it keeps what it has.
+        exchange, instrument = self._world.market.exchange, asset.instrument
+        held = exchange.position(case.account_id, instrument.instrument_id)
+        needed_quote = abs(held.qty_lots) * instrument.lot_base * held.avg_px / leverage
+        return needed_quote - exchange.get_isolated_margin_quote(case.account_id, instrument.instrument_id)
+
+    def _find_free_quote(self, case: _Case) -> float:
+        state = self._world.market.exchange.cross_state(case.account_id)
+        return state.equity_quote - state.margin_initial_quote
+
+    def _move_margin(self, case: _Case, action: act.UpdateIsolatedMargin) -> ExchangeReply:
+        asset, market = self._assets.by_id.get(action.asset), self._world.market
+        if asset is None:
+            return ActionRefused(replies.NO_ISOLATED)
+        instrument_id, amount_quote = asset.instrument.instrument_id, action.ntli / 10.0**act.USD_DECIMALS
+        if not (self._held_lots(case, asset) and market.exchange.is_isolated(case.account_id, instrument_id)):
+            return ActionRefused(replies.NO_ISOLATED)
+        leverage = float(case.book.leverages.get(instrument_id, asset.instrument.leverage_max))
+
+        def change(ts_ns: int) -> Block:
+            market.exchange.move_isolated_margin(case.account_id, instrument_id, amount_quote, ts_ns)
+            return market.set_leverage(case.account_id, instrument_id, leverage, ts_ns)
+
+        try:
+            self._world.act(change)
+        except ValueError:
+            return ActionRefused(replies.MARGIN_NEEDED)
         return replies.DefaultReply()
 
     def _schedule(self, case: _Case, action: act.ScheduleCancel) -> ExchangeReply:

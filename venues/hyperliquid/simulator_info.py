@@ -6,7 +6,7 @@ Does not model: spot markets (USDC is the only token), builder dexes, and what `
 history behind `portfolio` (the present value only); months as candle intervals.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
@@ -265,21 +265,20 @@ class InfoDesk:
         if book is None:
             empty = rows.MarginSummary(_ZERO, _ZERO, _ZERO, _ZERO)
             return rows.ClearinghouseState((), empty, empty, _ZERO, _ZERO, time_ms)
-        state = self._world.market.exchange.account_state(user.lower())
+        exchange = self._world.market.exchange
+        whole, cross = exchange.account_state(user.lower()), exchange.cross_state(user.lower())
         positions = [
-            self._position(book, asset, state.equity_quote, state.margin_maintenance_quote)
+            self._position(book, asset, cross.equity_quote, cross.margin_maintenance_quote)
             for asset in self._held(book)
         ]
-        signed = sum(
-            (row.position.position_value * (1 if row.position.szi > 0 else -1) for row in positions), Decimal(0)
-        )
-        notional = sum((row.position.position_value for row in positions), Decimal(0))
-        equity = money(state.equity_quote)
-        margin = money(state.margin_initial_quote)
-        summary = rows.MarginSummary(equity, wire.reply_number(notional), wire.reply_number(equity - signed), margin)
-        withdrawable = money(max(0.0, state.equity_quote - state.margin_initial_quote))
+        of_cross = [row for row in positions if row.position.leverage.type == "cross"]
         return rows.ClearinghouseState(
-            tuple(positions), summary, summary, withdrawable, money(state.margin_maintenance_quote), time_ms
+            tuple(positions),
+            _sum_margin(positions, whole.equity_quote),
+            _sum_margin(of_cross, cross.equity_quote),
+            money(max(0.0, cross.equity_quote - cross.margin_initial_quote)),
+            money(cross.margin_maintenance_quote),
+            time_ms,
         )
 
     def _held(self, book: AccountBook) -> list[rules.Asset]:
@@ -296,7 +295,13 @@ class InfoDesk:
         size = held.qty_lots * instrument.lot_base
         leverage = book.leverages.get(instrument.instrument_id, int(instrument.leverage_max))
         unrealized_quote = size * (mark_px - held.avg_px)
-        margin_quote = abs(size) * mark_px / leverage
+        margin_quote, margin = abs(size) * mark_px / leverage, rows.Leverage("cross", leverage)
+        account_id = book.account.address.lower()
+        if exchange.is_isolated(account_id, instrument.instrument_id):
+            # It answers for itself: its equity and its maintenance stand for the account's.
+            equity_quote = margin_quote = exchange.compute_isolated_equity_quote(account_id, instrument.instrument_id)
+            maintenance_quote = abs(size) * mark_px * instrument.maintenance_margin_frac
+            margin = rows.Leverage("isolated", leverage, money(equity_quote - size * mark_px))
         cost_quote = abs(size) * held.avg_px / leverage
         sums = book.funding_paid.get(instrument.instrument_id, [0.0, 0.0, 0.0])
         # Where equity meets maintenance, all other marks standing still.
@@ -307,7 +312,7 @@ class InfoDesk:
             rows.Position(
                 coin=asset.coin,
                 szi=rules.lots_to_number(asset, held.qty_lots),
-                leverage=rows.Leverage("cross", leverage),
+                leverage=margin,
                 entry_px=average_px(held.avg_px),
                 position_value=money(abs(size) * mark_px),
                 unrealized_pnl=money(unrealized_quote),
@@ -505,17 +510,21 @@ class InfoDesk:
         asset, book = self._assets.by_coin[coin], self._book(user)
         instrument = asset.instrument
         mark_px = self._world.market.get_mark(instrument.instrument_id).mark_px
-        leverage, free_quote = int(instrument.leverage_max), 0.0
+        leverage, free_quote, margin = int(instrument.leverage_max), 0.0, None
         if book is not None:
             leverage = book.leverages.get(instrument.instrument_id, leverage)
-            state = self._world.market.exchange.account_state(user.lower())
+            state = self._world.market.exchange.cross_state(user.lower())
             free_quote = max(0.0, state.equity_quote - state.margin_initial_quote)
+            if instrument.instrument_id in book.isolated:
+                margin = rows.Leverage("isolated", leverage, _ZERO)
+                told = next((self._position(book, a, 0.0, 0.0) for a in self._held(book) if a is asset), None)
+                margin = margin if told is None else told.position.leverage
         lots = int(free_quote * leverage / (mark_px * instrument.lot_base)) if mark_px == mark_px else 0
         size, free = rules.lots_to_number(asset, lots), money(free_quote)
         return rows.ActiveAssetData(
             user.lower(),
             coin,
-            rows.Leverage("cross", leverage),
+            margin or rows.Leverage("cross", leverage),
             (size, size),
             (free, free),
             finite_px(mark_px) or UNSET,
@@ -524,6 +533,17 @@ class InfoDesk:
     def _find_builder_fee(self, request: ask.GetMaxBuilderFee) -> int:
         book = self._book(request.user)
         return 0 if book is None else book.builder_fees.get(request.builder.lower(), 0)
+
+
+def _sum_margin(positions: Sequence[rows.AssetPosition], equity_quote: float) -> rows.MarginSummary:
+    values = [(row.position.position_value, 1 if row.position.szi > 0 else -1) for row in positions]
+    equity = money(equity_quote)
+    return rows.MarginSummary(
+        equity,
+        wire.reply_number(sum((value for value, _ in values), Decimal(0))),
+        wire.reply_number(equity - sum((value * side for value, side in values), Decimal(0))),
+        wire.reply_number(sum((row.position.margin_used for row in positions), Decimal(0))),
+    )
 
 
 def _write_candle(asset: rules.Asset, interval: str, candle: Candle) -> rows.Candle:

@@ -187,3 +187,21 @@ def test_it_watches_its_account(served: Served, ccxt: Ccxt) -> None:
     assert ccxt.call("fetch_open_orders", BTC) == []
     assert ccxt.call("watch_ticker", BTC)["symbol"] == BTC
     ccxt.call("create_order", BTC, "market", "sell", 0.01, 60_000, {"reduceOnly": True})
+
+
+def test_isolated_margin_is_the_positions_own(served: Served, ccxt: Ccxt) -> None:
+    exchange = served.market.exchange
+    assert ccxt.call("set_margin_mode", "isolated", BTC, {"leverage": 5})["status"] == "ok"
+    ccxt.call("create_order", BTC, "market", "buy", 0.01, 60_000)
+    (before,) = ccxt.call("fetch_positions", [BTC])
+    assert (before["marginMode"], before["leverage"]) == ("isolated", 5)
+    set_aside = served.call(exchange.get_isolated_margin_quote, ACCOUNT_ID, BTC_ID)
+    assert set_aside == pytest.approx(0.01 * before["entryPrice"] / 5, rel=1e-6)
+    ccxt.call("add_margin", BTC, 50)
+    assert served.call(exchange.get_isolated_margin_quote, ACCOUNT_ID, BTC_ID) == pytest.approx(set_aside + 50.0)
+    (after,) = ccxt.call("fetch_positions", [BTC])
+    assert after["liquidationPrice"] < before["liquidationPrice"]
+    ccxt.call("reduce_margin", BTC, 50)
+    ccxt.call("create_order", BTC, "market", "sell", 0.01, 60_000, {"reduceOnly": True})
+    assert ccxt.call("set_margin_mode", "cross", BTC, {"leverage": 5})["status"] == "ok"
+    served.call(exchange.check_invariants)
