@@ -70,6 +70,12 @@ class Stage:
 
         return asyncio.run_coroutine_threadsafe(work(), self._loop).result(DEADLINE_S)
 
+    async def skip_to(self, ts_ns: int) -> None:
+        """Put the clock forward, and wait until every market has caught up with it."""
+        self.clock.skip_to(ts_ns)
+        markets = [one.world.market for one in self.host.simulators.values()]
+        await until(lambda: self.call(lambda: min(one.ts_now_ns for one in markets)) >= ts_ns, "the markets catch up")
+
     def simulator(self, venue: str) -> Any:
         """Return a venue's simulator; touch it by `call` only."""
         return self.host.simulators[venue]

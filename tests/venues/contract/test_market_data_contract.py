@@ -15,7 +15,7 @@ from venues.port import BarSeen, ClientSettings, MarketEvent, MarkSeen, Subscrip
 from venues.simulator.driven_market import Block
 
 MINUTE_NS = 60 * NS_PER_S
-BEFORE_NS = NS_PER_S // 2  # so long before a bar closes the clock is put
+BEFORE_NS = 2 * NS_PER_S  # so long before a bar closes the clock is put, and then let go
 Levels = tuple[tuple[float, int], ...]
 _VIEWS = 5  # books to compare, each another
 
@@ -115,7 +115,7 @@ class Reader:
     async def skip_to_bar_end(self) -> None:
         """Put the clock shortly before the end of a bar."""
         now_ns = self.stage.clock()
-        self.stage.clock.skip_to((now_ns // MINUTE_NS + 1) * MINUTE_NS - BEFORE_NS)
+        await self.stage.skip_to((now_ns // MINUTE_NS + 1) * MINUTE_NS - BEFORE_NS)
 
     async def more_bars(self, count: int) -> None:
         """Let bars close, and wait until they are told."""

@@ -297,7 +297,7 @@ def test_an_order_that_nobody_got_is_unknown_until_it_cannot_arrive(stage: Stage
         assert answer.unknown_ids == (lost.client_order_id,)
         assert trader.told.of(lost) == []
         stage.clear(venue.name)
-        stage.clock.skip_to(stage.clock() + 60 * NS_PER_S)  # long past every expiry
+        await stage.skip_to(stage.clock() + 60 * NS_PER_S)  # long past every expiry
 
         async def is_told() -> bool:
             again = await trader.resolve(lost)

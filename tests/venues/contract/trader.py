@@ -175,7 +175,7 @@ class Trader:
             f"every fill of {self.list_own_fills()}, told {self.told.fills}",
         )
         await self._compare_fills()
-        await until(self._compare_orders, "open orders as the exchange has them")
+        await until(self.do_orders_agree, "open orders as the exchange has them")
         await until(self._compare_statuses, "each order by its id as it was told")
         await until(self._compare_positions, f"positions {self.get_held()}")
         await self._compare_money()
@@ -197,15 +197,16 @@ class Trader:
             assert by_id[fill.trade_id].client_order_id == fill.client_order_id
             assert by_id[fill.trade_id].kind == fill.kind
 
-    async def _compare_orders(self) -> bool:
+    async def do_orders_agree(self) -> bool:
+        """Whether what is told, what the client shows and what the exchange holds are the same open orders."""
         reports = await self.client.fetch_open_orders()
         shown = sorted(
             (one.instrument_id, one.side, one.qty_leaves_lots, one.trigger_px or one.limit_px, one.is_reduce_only)
             for one in reports
         )
         is_same = shown == [tuple(one) for one in self.list_resting()]
-        told = {name for name, one in self.told.run().items() if one.status.is_open}
-        return is_same and {one.client_order_id for one in reports} == told
+        told = {name: one.qty_lots - one.filled_lots for name, one in self.told.run().items() if one.status.is_open}
+        return is_same and {one.client_order_id: one.qty_leaves_lots for one in reports} == told
 
     async def _compare_statuses(self) -> bool:
         for name, order in self.told.run().items():
