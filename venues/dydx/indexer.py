@@ -1,6 +1,6 @@
 """The Indexer's REST: replies to records and back, paths, errors. `indexer_records` says what the records mean.
 
-Does not cover: affiliates, vaults, trading rewards, traders' search, compliance beyond `Screening`.
+Does not cover: what affiliates, vaults, rewards and traders' search would say (any object), compliance beyond screens.
 """
 
 import re
@@ -152,6 +152,21 @@ class Screening(Row, frozen=True):
     updated_at: str | None = None
 
 
+class Restriction(Row, frozen=True):
+    """`/v4/screen`."""
+
+    restricted: bool = False
+    reason: str | None = None
+
+
+class TransfersBetweenReply(Row, frozen=True):
+    """`/v4/transfers/between`."""
+
+    transfers_subset: tuple[TransferRow, ...] = ()
+    total_results: int = 0
+    total_net_transfers: Decimal = Decimal(0)
+
+
 class ErrorReply(Row, frozen=True):
     """The body of every 4xx."""
 
@@ -190,6 +205,19 @@ REST_REPLIES: dict[str, Any] = {
     "/v4/historical-pnl": PnlReply,
     "/v4/historical-pnl/parentSubaccountNumber": PnlReply,
     "/v4/compliance/screen/{address}": Screening,
+    "/v4/screen": Restriction,
+    "/v4/transfers/between": TransfersBetweenReply,
+    "/v4/pnl": dict[str, Any],
+    "/v4/pnl/parentSubaccountNumber": dict[str, Any],
+    "/v4/historicalBlockTradingRewards/{address}": dict[str, Any],
+    "/v4/historicalTradingRewardAggregations/{address}": dict[str, Any],
+    "/v4/trader/search": dict[str, Any],
+    "/v4/affiliates/metadata": dict[str, Any],
+    "/v4/affiliates/snapshot": dict[str, Any],
+    "/v4/affiliates/total_volume": dict[str, Any],
+    "/v4/vault/v1/megavault/historicalPnl": dict[str, Any],
+    "/v4/vault/v1/megavault/positions": dict[str, Any],
+    "/v4/vault/v1/vaults/historicalPnl": dict[str, Any],
 }
 
 # Strings that Decimal would take and no venue means. (Absurd exponents are left to `units`: an event id in hex may look

@@ -5,8 +5,10 @@ services of other modules (subaccounts, prices, fee tiers, bank, staking), whose
 """
 
 import base64
+import hashlib
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -106,31 +108,119 @@ def explain_no_account(address: str) -> dict[str, Any]:
     return {"code": 5, "message": f"account {address} not found", "details": []}
 
 
-def _show_result(result: dict[str, Any]) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": -1, "result": result}
+def show_rpc_result(result: dict[str, Any], identity: Any = -1) -> dict[str, Any]:
+    """Return the body of an RPC answer."""
+    return {"jsonrpc": "2.0", "id": identity, "result": result}
+
+
+def show_rpc_error(
+    detail: str, code: int = -32602, message: str = "Invalid params", identity: Any = -1
+) -> dict[str, Any]:
+    """Return the body of an RPC error."""
+    return {"jsonrpc": "2.0", "id": identity, "error": {"code": code, "message": message, "data": detail}}
 
 
 def show_abci_info(height: int) -> dict[str, Any]:
-    """Return the body of RPC `/abci_info`."""
-    return _show_result({"response": {"data": "dydxprotocol", "version": "", "last_block_height": str(height)}})
+    """Return the result of RPC `abci_info`."""
+    return {"response": {"data": "dydxprotocol", "version": "", "last_block_height": str(height)}}
 
 
 def show_broadcast(tx_hash: str, refusal: TxRefusal | None) -> dict[str, Any]:
-    """Return the body of RPC `/broadcast_tx_sync`."""
-    return _show_result(
-        {
-            "code": refusal.code if refusal else 0,
-            "data": "",
-            "log": refusal.raw_log if refusal else "[]",
-            "codespace": refusal.codespace if refusal else "",
-            "hash": tx_hash,
-        }
+    """Return the result of RPC `broadcast_tx_sync`."""
+    return {
+        "code": refusal.code if refusal else 0,
+        "data": "",
+        "log": refusal.raw_log if refusal else "[]",
+        "codespace": refusal.codespace if refusal else "",
+        "hash": tx_hash,
+    }
+
+
+def show_tx(tx_hash: str, height: int, refusal: TxRefusal | None, tx_bytes: bytes) -> dict[str, Any]:
+    """Return the result of RPC `tx`."""
+    result: dict[str, Any] = {
+        "code": refusal.code if refusal else 0,
+        "data": None,
+        "log": refusal.raw_log if refusal else "",
+        "info": "",
+        "gas_wanted": "0",
+        "gas_used": "0",
+        "events": [],
+        "codespace": refusal.codespace if refusal else "",
+    }
+    encoded = base64.b64encode(tx_bytes).decode()
+    return {"hash": tx_hash, "height": str(height), "index": 0, "tx_result": result, "tx": encoded}
+
+
+def _make_hash(*parts: object) -> str:
+    # Stands for what a block's contents would hash to.
+    return hashlib.sha256(" ".join(str(part) for part in parts).encode()).hexdigest().upper()
+
+
+def show_block_time(ts_ns: int) -> str:
+    """Return the time of a block as its header has it.
+
+    >>> show_block_time(1_767_225_600_123_456_789)
+    '2026-01-01T00:00:00.123456789Z'
+    """
+    seconds, rest = divmod(ts_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def _show_block_id(chain_id: str, height: int) -> dict[str, Any]:
+    return {"hash": _make_hash(chain_id, height), "parts": {"total": 1, "hash": _make_hash(chain_id, height, "parts")}}
+
+
+def show_block(chain_id: str, height: int, ts_ns: int, txs: Iterable[bytes]) -> dict[str, Any]:
+    """Return the result of RPC `block`; its hashes are functions of chain and height."""
+    names = ("last_commit", "data", "validators", "next_validators", "consensus", "app", "last_results", "evidence")
+    header = {
+        "version": {"block": "11", "app": "0"},
+        "chain_id": chain_id,
+        "height": str(height),
+        "time": show_block_time(ts_ns),
+        "last_block_id": _show_block_id(chain_id, height - 1),
+        **{f"{name}_hash": _make_hash(chain_id, height, name) for name in names},
+        "proposer_address": _make_hash(chain_id)[:40],
+    }
+    last_block_id = _show_block_id(chain_id, height - 1)
+    commit = {"height": str(height - 1), "round": 0, "block_id": last_block_id, "signatures": []}
+    data = {"txs": [base64.b64encode(tx).decode() for tx in txs]}
+    block = {"header": header, "data": data, "evidence": {"evidence": []}, "last_commit": commit}
+    return {"block_id": _show_block_id(chain_id, height), "block": block}
+
+
+def show_status(chain_id: str, version: str, height: int, ts_ns: int) -> dict[str, Any]:
+    """Return the result of RPC `status`."""
+    node_info = {
+        "protocol_version": {"p2p": "8", "block": "11", "app": "0"},
+        "id": _make_hash(chain_id, "node")[:40].lower(),
+        "listen_addr": "tcp://127.0.0.1:26656",
+        "network": chain_id,
+        "version": version,
+        "channels": "40202122233038606100",
+        "moniker": "simulator",
+        "other": {"tx_index": "on", "rpc_address": "tcp://127.0.0.1:26657"},
+    }
+    block_hash, app_hash, time = (
+        _make_hash(chain_id, height),
+        _make_hash(chain_id, height, "app"),
+        show_block_time(ts_ns),
     )
-
-
-def show_rpc_error(detail: str, code: int = -32602, message: str = "Invalid params") -> dict[str, Any]:
-    """Return the body of an RPC error."""
-    return {"jsonrpc": "2.0", "id": -1, "error": {"code": code, "message": message, "data": detail}}
+    sync_info = {
+        "latest_block_hash": block_hash,
+        "latest_app_hash": app_hash,
+        "latest_block_height": str(height),
+        "latest_block_time": time,
+        "earliest_block_hash": block_hash,
+        "earliest_app_hash": app_hash,
+        "earliest_block_height": "1",
+        "earliest_block_time": time,
+        "catching_up": False,
+    }
+    key = {"type": "tendermint/PubKeyEd25519", "value": base64.b64encode(bytes(32)).decode()}
+    validator = {"address": _make_hash(chain_id)[:40], "pub_key": key, "voting_power": "0"}
+    return {"node_info": node_info, "sync_info": sync_info, "validator_info": validator}
 
 
 def read_rpc_tx(text: str) -> bytes:

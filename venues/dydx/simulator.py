@@ -25,6 +25,7 @@ from market.records import NS_PER_S
 from venues.dydx.rules import ChainRules
 from venues.dydx.signing import SigningKey
 from venues.dydx.simulator_chain import Chain
+from venues.dydx.simulator_http import NodeHttp
 from venues.dydx.simulator_indexer import Rest
 from venues.dydx.simulator_node import add_services
 from venues.dydx.simulator_store import Store
@@ -39,10 +40,11 @@ STREAM_PATH = "/v4/ws"
 _TICK_S = 0.02
 NOT_MODELLED = (
     "several nodes or Indexers with different opinions; fills committed later than they were matched",
-    "fees on gas, permissioned keys, governance, staking, bridges, affiliates, rewards, vaults, TLS",
-    "deposits, withdrawals and transfers; funding payments and profit history are empty lists",
+    "fees on gas, permissioned keys, TLS; governance, staking, bridges, affiliates, rewards, vaults answer empty",
+    "deposits, withdrawals and transfers (refused: no handler for the message); transfers and profit history are empty",
     "isolated margin, the limit of 20 orders, the clamp of the oracle's move per block",
-    "rate limits and compliance of the Indexer; streaming of the node; Simulate checks nothing",
+    "rate limits and compliance of the Indexer; closed positions; Simulate checks nothing",
+    "of the node: streaming, RPC's websocket, broadcast_tx_commit, proofs, events, pagination, what a block hashes to",
 )
 
 
@@ -77,6 +79,7 @@ class DydxSimulator:
         self.outbox = Outbox(self.world)
         self.stream = Stream(self.store, self.outbox, self.settle)
         self.rest = Rest(self.store, self.settle)
+        self.node_http = NodeHttp(self.chain)
         self.chain.on_update.append(self.store.take)
         self.world.listen(self.stream.on_block)
         for account in accounts:
@@ -103,6 +106,7 @@ class DydxSimulator:
         app = web.Application()
         app.router.add_get(STREAM_PATH, self.stream.handle)
         self.rest.add_routes(app)
+        self.node_http.add_routes(app)
         add_control(app, self.world.board, self.world.now_ns)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -128,6 +132,7 @@ class DydxSimulator:
     async def stop(self) -> None:
         """End everything that `start` began."""
         self.rest.stop()
+        self.node_http.stop()
         await self.stream.stop()
         for task in self._tasks:
             task.cancel()

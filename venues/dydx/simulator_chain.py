@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
 from market.events import Fill, FundingPaid, OrderCanceled, OrderModified, OrderRejected
 from market.fills import Costs
@@ -54,7 +55,7 @@ from venues.dydx.simulator_orders import (
     show_funding_payment,
     show_order,
 )
-from venues.dydx.transactions import Tx, decode_tx
+from venues.dydx.transactions import Tx, decode_tx, encode_tx
 from venues.dydx.units import lots_to_quantums, subticks_to_px
 from venues.orders import Message
 from venues.simulator.driven_market import Block
@@ -81,6 +82,15 @@ class AccountUpdate:
     is_told: bool = True  # False: the socket does not hear of it
 
 
+@dataclass(frozen=True, slots=True)
+class Included:
+    """A transaction that a block took in, and what came of it there."""
+
+    height: int
+    refusal: TxRefusal | None
+    tx_bytes: bytes
+
+
 class Chain:
     """One node's chain; also the `RiskView` of its own admission."""
 
@@ -100,7 +110,7 @@ class Chain:
         self.account_history: deque[tuple[int, dict[str, ChainAccount]]] = deque(maxlen=HISTORY_BLOCKS)
         self.accounts: dict[str, None] = {}
         self.addresses: dict[str, None] = {}
-        self.included: dict[str, tuple[int, TxRefusal | None]] = {}
+        self.included: dict[str, Included] = {}
         self.on_update: list[Callable[[AccountUpdate], None]] = []
         self.on_height: list[Callable[[int, int], None]] = []
         self._ts_next_ns = 0
@@ -152,6 +162,19 @@ class Chain:
         account = self.admitter.accounts.find_committed(address)
         if account is not None:
             self.admitter.accounts.insert(replace(account, sequence=account.sequence + count))
+
+    def find_stateful(self, order_id: Any) -> LiveOrder | None:
+        """Return the open long-term or conditional order of a proto's id."""
+        for live in self._orders.values():
+            one = live.order.order_id
+            is_same = (one.subaccount.owner, one.subaccount.number) == (
+                order_id.subaccount_id.owner,
+                order_id.subaccount_id.number,
+            )
+            same = (one.client_id, one.order_flags, one.clob_pair_id)
+            if is_same and same == (order_id.client_id, order_id.order_flags, order_id.clob_pair_id):
+                return live if one.is_stateful and live.status in _OPEN_STATUSES else None
+        return None
 
     def get_position_quantums(self, order_id: OrderId) -> int:
         """Return the signed position of a subaccount on a book."""
@@ -231,7 +254,7 @@ class Chain:
         mempool, self._mempool = self._mempool, []
         for tx_hash, tx in mempool:
             refusal = self._deliver(tx_hash, tx, time_ms)
-            self.included[tx_hash] = (self.height, refusal)
+            self.included[tx_hash] = Included(self.height, refusal, encode_tx(tx))
             self.admitter.forget(tx_hash)
         for order in self.admitter.end_block(self.height, time_ms):
             self._expire(order.order_id)

@@ -1,6 +1,6 @@
-"""The simulated Indexer's REST: paths and parameters in, rows of the store out; a few of the node's HTTP paths too.
+"""The simulated Indexer's REST: paths and parameters in, rows of the store out.
 
-Unknown paths answer 404 as the venue does. The board is asked with the kind "indexer", the node's paths as gRPC's.
+Unknown paths answer 404 as the venue does. The board is asked with the kind "indexer".
 Does not model: rate limits, compliance, rewards, affiliates, vaults; transfers and profit history are empty lists.
 """
 
@@ -13,7 +13,6 @@ from typing import Any
 from aiohttp import web
 
 from market.records import NS_PER_S
-from venues.dydx.chain_errors import MalformedMessageError
 from venues.dydx.indexer import (
     CANDLE_RESOLUTIONS_S,
     ROWS_MAX,
@@ -28,10 +27,12 @@ from venues.dydx.indexer import (
     ParentSubaccountReply,
     PnlReply,
     PositionsReply,
+    Restriction,
     Screening,
     SubaccountReply,
     TimeReply,
     TradesReply,
+    TransfersBetweenReply,
     TransfersReply,
     encode_json,
     explain_no_subaccount,
@@ -41,19 +42,25 @@ from venues.dydx.indexer import (
     read_time,
     show_time,
 )
-from venues.dydx.indexer_records import OrderRow, ParentSubaccountRow, SubaccountRow
-from venues.dydx.node_replies import (
-    explain_no_account,
-    read_rpc_tx,
-    show_abci_info,
-    show_account_info,
-    show_broadcast,
-    show_rpc_error,
-)
-from venues.dydx.simulator_node import name_kind
+from venues.dydx.indexer_records import FillRow, OrderRow, ParentSubaccountRow, SubaccountRow, TradeRow
 from venues.dydx.simulator_orders import Contract
 from venues.dydx.simulator_store import Store
 
+# What nobody has here: rewards, referrals, vaults, transfers, other traders.
+_EMPTY: dict[str, Any] = {
+    "/v4/transfers/between": TransfersBetweenReply(),
+    "/v4/pnl": {"pnl": []},
+    "/v4/pnl/parentSubaccountNumber": {"pnl": []},
+    "/v4/historicalBlockTradingRewards/{address}": {"rewards": []},
+    "/v4/historicalTradingRewardAggregations/{address}": {"rewards": []},
+    "/v4/trader/search": {},
+    "/v4/affiliates/metadata": {"referralCode": None, "isVolumeEligible": False, "isAffiliate": False},
+    "/v4/affiliates/snapshot": {"affiliateList": [], "total": 0, "currentOffset": 0},
+    "/v4/affiliates/total_volume": {"totalVolume": 0},
+    "/v4/vault/v1/megavault/historicalPnl": {"megavaultPnl": []},
+    "/v4/vault/v1/megavault/positions": {"positions": []},
+    "/v4/vault/v1/vaults/historicalPnl": {"vaultsPnl": []},
+}
 _PARENT = ("parentSubaccountNumber", "parentSubaccount")
 
 
@@ -84,11 +91,8 @@ class Rest:
                 await self._is_ended.wait()
 
     def add_routes(self, app: web.Application) -> None:
-        """Add the Indexer's paths, and those of the node's LCD and RPC that clients use."""
+        """Add the Indexer's paths."""
         app.router.add_get("/v4/{tail:.*}", self.handle)
-        app.router.add_get("/cosmos/auth/v1beta1/account_info/{address}", self.show_account)
-        app.router.add_get("/abci_info", self.show_abci)
-        app.router.add_route("*", "/broadcast_tx_sync", self.broadcast)
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one GET under /v4."""
@@ -137,6 +141,10 @@ class Rest:
                 return self._answer_address(template, parts)
             case "compliance":
                 return Screening("COMPLIANT")
+            case "screen":
+                return Restriction()
+        if template in _EMPTY:
+            return _EMPTY[template]
         if "order_id" in parts:
             return self._find_order(parts["order_id"])
         return self._answer_account(name, path, query)
@@ -159,9 +167,12 @@ class Rest:
             case "orderbooks":
                 return self.store.show_book(contract)
             case "trades":
-                return TradesReply(self.store.list_trades(contract, count))
+                trades = self.store.list_trades(contract, ROWS_MAX)
+                return TradesReply(tuple(row for row in trades if _is_before(row, query))[:count])
             case "historicalFunding":
-                return FundingReply(self.store.list_fundings(contract, count))
+                newest = query.get("effectiveBeforeOrAt") or "9"
+                fundings = self.store.list_fundings(contract, ROWS_MAX)
+                return FundingReply(tuple(row for row in fundings if row.effective_at <= newest)[:count])
         resolution = query.get("resolution", "")
         if resolution not in CANDLE_RESOLUTIONS_S:
             allowed = ",".join(CANDLE_RESOLUTIONS_S)
@@ -217,59 +228,56 @@ class Rest:
                 return _filter_orders(self.store.list_orders(account_ids), query)[:limit]
             case "fills":
                 market = query.get("market") or query.get("ticker")
-                newest = query.get("createdBeforeOrAt") or "9"
                 rows = self.store.list_fills(account_ids)
-                fills = [row for row in rows if market in (None, row.market) and row.created_at <= newest]
-                return FillsReply(tuple(fills[:limit]))
+                fills = [row for row in rows if market in (None, row.market) and _is_before(row, query)]
+                return _show_page(fills, limit, query)
             case "transfers":
                 return TransfersReply(())
             case "fundingPayments":
-                oldest = query.get("afterOrAt") or ""
-                payments = self.store.list_funding_payments(account_ids)
-                return FundingPaymentsReply(tuple(row for row in payments if row.created_at >= oldest)[:limit])
+                oldest, ticker = query.get("afterOrAt") or "", query.get("ticker")
+                rows_paid = self.store.list_funding_payments(account_ids)
+                payments = [row for row in rows_paid if row.created_at >= oldest and ticker in (None, row.ticker)]
+                return FundingPaymentsReply(tuple(payments)[:limit])
             case "historical-pnl":
                 return PnlReply(())
         known = [row for one in account_ids if (row := self.store.show_subaccount(one)) is not None]
         if name == "assetPositions":
             return AssetPositionsReply(tuple(asset for row in known for asset in row.asset_positions.values()))
-        if query.get("status", "OPEN") not in ("OPEN", "CLOSED", "LIQUIDATED"):
+        statuses = {status for status in (query.get("status") or "OPEN").split(",") if status}
+        if not statuses <= {"OPEN", "CLOSED", "LIQUIDATED"}:
             raise _RefusedError(400, "status must be a valid Position Status (OPEN, etc)", "status")
-        if query.get("status", "OPEN") != "OPEN":
+        if "OPEN" not in statuses:
             return PositionsReply(())
         return PositionsReply(tuple(position for row in known for position in row.open_perpetual_positions.values()))
-
-    # The node's HTTP.
-
-    async def show_account(self, request: web.Request) -> web.Response:
-        """Answer LCD's account_info."""
-        self.chain.advance()
-        account = self.chain.find_account(request.match_info["address"])
-        if account is None:
-            return web.json_response(explain_no_account(request.match_info["address"]), status=404)
-        return web.json_response(show_account_info(account))
-
-    async def show_abci(self, request: web.Request) -> web.Response:
-        """Answer RPC's abci_info."""
-        self.chain.advance()
-        return web.json_response(show_abci_info(self.chain.height))
-
-    async def broadcast(self, request: web.Request) -> web.Response:
-        """Answer RPC's broadcast_tx_sync."""
-        try:
-            tx_bytes = read_rpc_tx(request.query.get("tx", ""))
-        except MalformedMessageError as error:
-            return web.json_response(show_rpc_error(str(error)), status=500)
-        fate = self.chain.board.decide_request("dydx", name_kind(tx_bytes), self.chain.world.now_ns())
-        if fate.status_before:
-            return web.Response(status=fate.status_before, text="upstream error")
-        admission = self.chain.broadcast(tx_bytes, fate)
-        if fate.status_after:
-            return web.Response(status=fate.status_after, text="upstream error")
-        return web.json_response(show_broadcast(admission.tx_hash, admission.refusal))
 
 
 def _columns(rows: list[SubaccountRow]) -> tuple[list[Decimal], list[Decimal]]:
     return [row.equity for row in rows], [row.free_collateral for row in rows]
+
+
+def _is_due_by(row: OrderRow, query: Mapping[str, str]) -> bool:
+    height, time = query.get("goodTilBlockBeforeOrAt") or "", query.get("goodTilBlockTimeBeforeOrAt") or ""
+    if height.isdecimal() and not (isinstance(row.good_til_block, str) and int(row.good_til_block) <= int(height)):
+        return False
+    return not time or (isinstance(row.good_til_block_time, str) and row.good_til_block_time <= time)
+
+
+def _is_before(row: TradeRow | FillRow, query: Mapping[str, str]) -> bool:
+    height = query.get("createdBeforeOrAtHeight") or ""
+    if height.isdecimal() and isinstance(row.created_at_height, str) and int(row.created_at_height) > int(height):
+        return False
+    return row.created_at <= (query.get("createdBeforeOrAt") or "9")
+
+
+def _show_page(rows: list[FillRow], limit: int, query: Mapping[str, str]) -> FillsReply:
+    # With "page" the reply says where it is in the whole.
+    if not query.get("page"):
+        return FillsReply(tuple(rows[:limit]))
+    text = query["page"]
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**6):
+        raise _RefusedError(400, "page must be a non-negative integer", "page")
+    offset = (int(text) - 1) * limit
+    return FillsReply(tuple(rows[offset : offset + limit]), limit, len(rows), offset)
 
 
 def _filter_orders(rows: list[OrderRow], query: Mapping[str, str]) -> list[OrderRow]:
@@ -280,6 +288,7 @@ def _filter_orders(rows: list[OrderRow], query: Mapping[str, str]) -> list[Order
         for row in rows
         if (not statuses or row.status in statuses)
         and all(getattr(row, name) == value for name, value in wanted.items())
+        and _is_due_by(row, query)
     ]
 
 

@@ -121,6 +121,13 @@ def decode_tx(tx_bytes: bytes) -> Tx:
         raise MalformedMessageError(f"tx does not parse: {error}") from None
 
 
+def encode_tx(tx: Tx) -> bytes:
+    """Return the TxRaw bytes of a decoded transaction."""
+    raw = tx_pb2.TxRaw(body_bytes=tx.body_bytes, auth_info_bytes=tx.auth_info_bytes, signatures=tx.signatures)
+    tx_bytes: bytes = raw.SerializeToString()
+    return tx_bytes
+
+
 def make_sign_bytes(body_bytes: bytes, auth_info_bytes: bytes, chain_id: str, account_number: int) -> bytes:
     """Return the SignDoc bytes: what is signed."""
     document = tx_pb2.SignDoc(

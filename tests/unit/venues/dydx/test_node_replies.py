@@ -18,7 +18,7 @@ def test_broadcasts(refusal: object) -> None:
     """There and back, and as RPC's JSON."""
     response = node_replies.make_broadcast_response("AB", refusal)  # type: ignore[arg-type]
     assert node_replies.read_broadcast_response(response) == ("AB", refusal)
-    result = node_replies.show_broadcast("AB", refusal)["result"]  # type: ignore[arg-type]
+    result = node_replies.show_broadcast("AB", refusal)  # type: ignore[arg-type]
     assert (result["hash"], result["code"]) == ("AB", 3006 if refusal else 0)
 
 
@@ -52,7 +52,7 @@ def test_blocks_and_books() -> None:
     pair = node_replies.make_clob_pair(BTC)
     assert (pair.step_base_quantums, pair.subticks_per_tick, pair.status) == (1_000_000, 100_000, 1)
     assert [one.id for one in node_replies.show_clob_pairs(BOOKS.values())] == [0, 1, 5]
-    assert node_replies.show_abci_info(5)["result"]["response"]["last_block_height"] == "5"
+    assert node_replies.show_abci_info(5)["response"]["last_block_height"] == "5"
 
 
 def test_rpc_parameters() -> None:
