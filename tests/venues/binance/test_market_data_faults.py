@@ -1,6 +1,7 @@
 """Every fault switch that reaches Binance: what the client did about it. One test each, named after its switch.
 
-Those of trades, marks and whole connections are in `test_market_data_faults_tape`.
+Here those of the book; of trades and marks in `test_market_data_faults_tape`, of whole connections and the clock in
+`test_market_data_faults_links`, of requests in `test_market_data_faults_rest`.
 """
 
 from collections.abc import Iterator
@@ -8,10 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from market.records import NS_PER_S
-from tests.venues.binance.conftest import BTC_ID, Venue, wait_until
+from tests.venues.binance.conftest import Venue, wait_until
 from tests.venues.binance.market_client import (
-    ALL,
     BOOK,
     PATIENT,
     PATIENT_TUNING,
@@ -20,10 +19,8 @@ from tests.venues.binance.market_client import (
     read,
     share_venue,
 )
-from venues.binance.rest_client import RestUnavailableError
 from venues.binance.streams import Route
 from venues.book_feed import BookView, LostReason
-from venues.port import VenueUnavailableError
 
 SHORT = replace(PATIENT, call_s=2.0)
 
@@ -98,80 +95,6 @@ def test_book_crossed_is_distrusted(play: Play) -> None:
     play(work)
 
 
-@pytest.mark.parametrize("status", [429, 418, 502])
-def test_http_status_before_an_answer_is_obeyed_without_a_storm(play: Play, status: int) -> None:
-    async def work(venue: Venue) -> None:
-        async with read(venue, BOOK, replace(PATIENT, call_s=10.0, reconcile_s=600.0)) as reading:
-            await reading.ready()
-            before = reading.client.rest.counts["sent"]
-            reading.fault("http_status_before", "klines", next_n=2, status=status)
-            if status == 418:  # banned for two minutes: fails at once, and nothing else is sent
-                with pytest.raises(RestUnavailableError) as failure:
-                    await reading.client.fetch_bars(BTC_ID, 60 * NS_PER_S, 3)
-                assert failure.value.retry_after_ns > 60 * NS_PER_S
-                with pytest.raises(VenueUnavailableError, match="request limit"):
-                    await reading.client.fetch_bars(BTC_ID, 60 * NS_PER_S, 3)
-                assert reading.client.rest.counts["sent"] - before <= 2
-                assert reading.says("rest:", "request limit")
-            else:
-                ts_ns = venue.clock()
-                assert len(await reading.client.fetch_bars(BTC_ID, 60 * NS_PER_S, 3)) == 3
-                assert reading.client.rest.counts[str(status)] == 2
-                assert status != 429 or venue.clock() - ts_ns >= 2 * NS_PER_S  # Retry-After, twice
-            await reading.more_books(1)  # the streams go on
-
-    play(work)
-
-
-def test_http_status_after_an_answer_is_asked_again(play: Play) -> None:
-    async def work(venue: Venue) -> None:
-        async with read(venue, BOOK) as reading:
-            await reading.ready()
-            reading.fault("http_status_after", "depth", next_n=2, status=503)
-            reading.fault("message_drop", "depth", next_n=1)
-            await lose_book(reading, LostReason.GAP)
-
-    play(work)
-
-
-def test_reply_lost_is_asked_again(play: Play) -> None:
-    async def work(venue: Venue) -> None:
-        async with read(venue, BOOK) as reading:
-            await reading.ready()
-            reading.fault("reply_lost", "klines", next_n=2)
-            assert len(await reading.client.fetch_bars(BTC_ID, 60 * NS_PER_S, 3)) == 3
-            assert reading.client.rest.counts["0"] >= 1  # aiohttp asks once more by itself
-
-    play(work)
-
-
-def test_reply_delay_past_the_deadline_is_no_answer_and_not_waited_for(play: Play) -> None:
-    async def work(venue: Venue) -> None:
-        async with read(venue, BOOK, SHORT) as reading:
-            await reading.ready()
-            reading.fault("reply_delay", "klines", delay_ms=600_000, next_n=1)
-            with pytest.raises(VenueUnavailableError, match=r"not within|no answer"):
-                await reading.client.fetch_bars(BTC_ID, 60 * NS_PER_S, 3)
-            await reading.more_books(1)
-
-    play(work)
-
-
-def test_request_blackhole_ends_by_the_deadline_and_the_book_is_tried_again(play: Play) -> None:
-    async def work(venue: Venue) -> None:
-        async with read(venue, BOOK, SHORT) as reading:
-            await reading.ready()
-            reading.fault("request_blackhole", "depth")
-            reading.fault("message_drop", "depth", next_n=1)
-            await wait_until(lambda: reading.says("rest:", "depth", "no answer"), "it is reported")
-            assert reading.take() is LostReason.GAP
-            reading.mend()
-            await reading.more_books()
-            await wait_until(lambda: not reading.says("rest:", "depth"), "and forgotten")
-
-    play(work)
-
-
 def test_book_throttle_shows_as_an_old_book(play: Play) -> None:
     async def work(venue: Venue) -> None:
         async with read(venue, BOOK, replace(PATIENT, stale_s=1.0)) as reading:
@@ -199,36 +122,5 @@ def test_price_gap_is_shown_as_it_is(play: Play) -> None:
             assert reading.feed.lost_reasons == []
             reading.mend()
             await wait_until(lambda: 0.0 < spread_frac() < 0.01, "the book is full again")
-
-    play(work)
-
-
-def test_request_cap_is_refused_and_waited_out(play: Play) -> None:
-    async def work(venue: Venue) -> None:
-        async with read(venue, BOOK, replace(PATIENT, call_s=10.0, reconcile_s=600.0)) as reading:
-            await reading.ready()
-            reading.fault("request_cap", requests=1)
-            with pytest.raises(RestUnavailableError):
-                await reading.client.fetch_bars(BTC_ID, 60 * NS_PER_S, 300)
-            sent = reading.client.rest.counts["sent"]
-            with pytest.raises(RestUnavailableError, match="request limit"):
-                await reading.client.fetch_bars(BTC_ID, 60 * NS_PER_S, 3)
-            assert reading.client.rest.counts["sent"] == sent  # nothing is sent before Retry-After has passed
-            await reading.more_books(1)
-
-    play(work)
-
-
-def test_upgrade_mode_leaves_the_streams_and_is_reported(play: Play) -> None:
-    async def work(venue: Venue) -> None:
-        async with read(venue, ALL, replace(PATIENT, reconcile_s=0.1, call_s=10.0)) as reading:
-            await reading.ready()
-            reading.fault("upgrade_mode")
-            await wait_until(lambda: reading.says("rest:", "503"), "it is reported")
-            await reading.more_books(1)
-            with pytest.raises(VenueUnavailableError):
-                await reading.client.fetch_bars(BTC_ID, 60 * NS_PER_S, 3)
-            reading.mend()
-            await wait_until(lambda: not reading.says("rest:", "/time"), "all is well again")
 
     play(work)
