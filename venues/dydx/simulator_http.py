@@ -65,7 +65,7 @@ class NodeHttp:
             "tx": self._tx,
             "tx_search": self._tx_search,
             "broadcast_tx_sync": self._broadcast,
-            "broadcast_tx_async": self._broadcast,
+            "broadcast_tx_async": self._broadcast_async,
         }
 
     def add_routes(self, app: web.Application) -> None:
@@ -83,38 +83,52 @@ class NodeHttp:
     # RPC.
 
     async def get_rpc(self, request: web.Request) -> web.StreamResponse:
-        """Answer RPC by URI: /status, /block?height=7, /broadcast_tx_sync?tx=0x..."""
+        """Answer RPC by URI: /status, /block?height=7, /broadcast_tx_sync?tx=0x... An error is an HTTP 500 here."""
         parameters = {name: text.strip('"') for name, text in request.query.items()}
-        return await self._reply(request, request.path.strip("/"), parameters, -1, is_uri=True)
+        reply = await self._call(request, request.path.strip("/"), parameters, -1, is_uri=True)
+        if isinstance(reply, web.Response):
+            return reply
+        return web.json_response(reply, status=500 if "error" in reply else 200)
 
     async def post_rpc(self, request: web.Request) -> web.StreamResponse:
-        """Answer RPC by JSON-RPC 2.0."""
+        """Answer RPC by JSON-RPC 2.0, one call or several; errors are answers like others."""
         try:
-            call = json.loads(await request.read())
-            name, parameters = call["method"], call.get("params") or {}
-        except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
+            said = json.loads(await request.read())
+        except (ValueError, RecursionError):
             return web.json_response(show_rpc_error("", -32700, "Parse error. Invalid JSON"), status=500)
-        if name not in self._calls if isinstance(name, str) else True:
-            return web.json_response(show_rpc_error("", -32601, "Method not found", call.get("id")), status=500)
-        if not isinstance(parameters, dict):
-            return web.json_response(show_rpc_error("give params by name", identity=call.get("id")), status=500)
-        return await self._reply(request, name, parameters, call.get("id"), is_uri=False)
+        replies = []
+        for call in said if isinstance(said, list) else [said]:
+            reply = await self._answer_call(request, call)
+            if isinstance(reply, web.Response):
+                return reply
+            replies.append(reply)
+        return web.json_response(replies if isinstance(said, list) else replies[0])
 
-    async def _reply(
+    async def _answer_call(self, request: web.Request, call: Any) -> dict[str, Any] | web.Response:
+        if not isinstance(call, dict):
+            return show_rpc_error("a call is an object", -32600, "Invalid Request")
+        name, parameters, identity = call.get("method"), call.get("params") or {}, call.get("id", -1)
+        if not isinstance(name, str) or name not in self._calls:
+            return show_rpc_error("", -32601, "Method not found", identity)
+        if not isinstance(parameters, dict):
+            return show_rpc_error("give params by name", identity=identity)
+        return await self._call(request, name, parameters, identity, is_uri=False)
+
+    async def _call(
         self, request: web.Request, name: str, parameters: Mapping[str, Any], identity: Any, *, is_uri: bool
-    ) -> web.StreamResponse:
+    ) -> dict[str, Any] | web.Response:
         if self.chain.view().is_upgrading:
             return web.Response(status=503, text="the node restarts for an upgrade")
         self.chain.advance()
         try:
             result = await self._calls[name](parameters, is_uri=is_uri, request=request)
         except _RpcError as error:
-            return web.json_response(show_rpc_error(error.detail, error.code, error.message, identity), status=500)
+            return show_rpc_error(error.detail, error.code, error.message, identity)
         except MalformedMessageError as error:
-            return web.json_response(show_rpc_error(str(error), identity=identity), status=500)
+            return show_rpc_error(str(error), identity=identity)
         if isinstance(result, web.Response):
             return result
-        return web.json_response(show_rpc_result(result, identity))
+        return show_rpc_result(result, identity)
 
     async def _health(self, parameters: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         return {}
@@ -201,9 +215,12 @@ class NodeHttp:
             await self._hold(fate.reply_delay_ns / NS_PER_S)
         if fate.is_reply_lost and request.transport is not None:
             request.transport.abort()
-        if request.path.endswith("async"):
-            return show_broadcast(admission.tx_hash, None)
         return show_broadcast(admission.tx_hash, admission.refusal)
+
+    async def _broadcast_async(self, parameters: Mapping[str, Any], **how: Any) -> Any:
+        # Answered before it is checked.
+        result = await self._broadcast(parameters, **how)
+        return result if isinstance(result, web.Response) else show_broadcast(result["hash"], None)
 
     async def _hold(self, seconds: float | None) -> None:
         # For some time, or for ever; in no case longer than the simulator runs.

@@ -40,7 +40,9 @@ def read(venue: Venue, path: str, **query: str) -> Any:
 
 def rpc(venue: Venue, method: str, **params: Any) -> Any:
     call = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
-    reply = httpx.post(f"{venue.addresses['http']}/", json=call, timeout=DEADLINE_S).json()
+    answer = httpx.post(f"{venue.addresses['http']}/", json=call, timeout=DEADLINE_S)
+    reply = answer.json()
+    assert answer.status_code == 200, "an error is an answer like others"
     assert (reply["jsonrpc"], reply["id"]) == ("2.0", 7)
     return reply
 
@@ -87,6 +89,10 @@ def test_rpc_tells_of_blocks_by_uri_and_by_json(venue: Venue) -> None:
     assert read(venue, "/health")["result"] == {}
     assert "must be less than or equal" in rpc(venue, "block", height="999999999")["error"]["data"]
     assert rpc(venue, "nonsense")["error"]["code"] == -32601
+    calls = [{"jsonrpc": "2.0", "id": one, "method": "health"} for one in (1, 2)]
+    replies = httpx.post(venue.addresses["http"], json=[*calls, 5], timeout=DEADLINE_S).json()
+    assert [(one["id"], "result" in one) for one in replies] == [(1, True), (2, True), (-1, False)]
+    assert get(venue, "/block", height="999999999").status_code == 500
     assert httpx.post(venue.addresses["http"], content=b"{", timeout=DEADLINE_S).json()["error"]["code"] == -32700
 
 
@@ -167,9 +173,9 @@ def test_the_lcd_answers_for_the_nodes_queries(venue: Venue) -> None:
     assert 500 < int(stats["taker_notional"]) / 1e6 < 700
     missing = get(venue, "/cosmos/auth/v1beta1/accounts/dydx1nobody")
     assert (missing.status_code, missing.json()["code"]) == (404, 5)
-    for path in ("/cosmos/nothing/v1/here", "/cosmos/auth/v1beta1/params"):
+    for path, status in (("/cosmos/nothing/v1/here", 404), ("/cosmos/auth/v1beta1/params", 501)):
         unknown = get(venue, path)
-        assert (unknown.status_code, unknown.json()["code"]) == (501, 12)
+        assert (unknown.status_code, unknown.json()["code"]) == (status, 12)
     assert get(venue, "/dydxprotocol/clob/clob_pair/x").status_code == 400
 
 
