@@ -60,6 +60,10 @@ def round_trigger_px(asset: rules.Asset, px: float) -> float:
     return instruments.round_px(asset.instrument, px) if px else 0.0
 
 
+# What our own strategies send; the venue has more (`simulator_desk`).
+ORDER_TYPES = (OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_LIMIT)
+
+
 def find_worst_px(asset: rules.Asset, side: int, mark_px: float, slippage_frac: float) -> float:
     """Return the worst px an order of `side` may get; ValueError while there is no mark."""
     if not is_px(mark_px):
@@ -73,6 +77,9 @@ def check_request(asset: rules.Asset, request: OrderRequest) -> None:
         raise ValueError(f"client order id {request.client_order_id!r} is not 0x and 32 hex digits in lower case")
     if not is_well_formed(request):
         raise ValueError(f"order {request.client_order_id} is not well formed: side, size, prices or reduce-only")
+    if request.order_type not in ORDER_TYPES:
+        kinds = ", ".join(ORDER_TYPES)
+        raise ValueError(f"order {request.client_order_id} is a {request.order_type}: this client sends {kinds} only")
     if request.order_type is OrderType.STOP_MARKET and not request.is_reduce_only:
         raise ValueError(f"stop {request.client_order_id} must be reduce-only")
     if request.qty_lots > 10**rules.SIZE_DIGITS_MAX:

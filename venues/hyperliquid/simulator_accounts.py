@@ -181,7 +181,6 @@ class Changes:
     fundings: list[frames.FundingRow] = field(default_factory=list)
     records: dict[int, OrderRecord] = field(default_factory=dict)  # whose status or fill changed, by oid
     canceled: list[frames.CanceledByVenue] = field(default_factory=list)
-    liquidations: list[frames.Liquidation] = field(default_factory=list)
     is_position_changed: bool = False
 
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from msgspec import UNSET
+
 from market.records import NS_PER_MS, NS_PER_S
-from venues.hyperliquid import frames, rules
+from venues.hyperliquid import frames, rules, wire
 from venues.hyperliquid import info_replies as rows
 from venues.hyperliquid import subscriptions as subs
 from venues.hyperliquid.session import ABNORMAL_CLOSE, Drop, Posted, Send, Session, Subscribed, Unsubscribed
-from venues.hyperliquid.simulator_accounts import Changes, Ledger
+from venues.hyperliquid.simulator_accounts import HOUSE_ADDRESSES, Changes, Ledger
 from venues.hyperliquid.simulator_info import FAST_LEVELS_MAX, INTERVALS_NS, LEVELS_MAX, InfoDesk
 from venues.hyperliquid.simulator_states import ONCE, States
 from venues.simulator.driven_market import Block
@@ -157,11 +159,23 @@ class Streams:
             case subs.SubUserHistoricalOrders(user) if changes.records:
                 rows_changed = [record.to_row() for record in changes.records.values()]
                 self.push(name, self._states.make_history(user, rows_changed, is_snapshot=False))
-            case subs.SubUserEvents():
+            case subs.SubUserEvents(user):
                 for events in _list_events(changes):
                     self.push(name, frames.UserEventsFrame(events))
+                closed = [fill for fill in changes.fills if fill.liquidation is not UNSET]
+                if closed:
+                    liquidation = self._describe_liquidation(user, closed)
+                    self.push(name, frames.UserEventsFrame(frames.UserEvents(liquidation=liquidation)))
             case subs.SubUserFundings(user) if changes.fundings:
                 self.push(name, frames.UserFundingsFrame(frames.UserFundings(user.lower(), tuple(changes.fundings))))
+
+    def _describe_liquidation(self, user: str, closed: list[rows.Fill]) -> frames.Liquidation:
+        # The first trade's id stands for the liquidation's, the house for who liquidated.
+        notional = sum((fill.px * fill.sz for fill in closed), Decimal(0))
+        left = self._info.account_state(user).margin_summary.account_value
+        number = closed[0].tid if isinstance(closed[0].tid, int) else 0
+        liquidator = next(iter(HOUSE_ADDRESSES.values()))
+        return frames.Liquidation(number, liquidator, user.lower(), wire.reply_number(notional), left)
 
     def _push_fills(self, name: str, user: str, fills: tuple[rows.Fill, ...], is_snapshot: bool) -> None:
         told = frames.UserFills(user.lower(), fills, True) if is_snapshot else frames.UserFills(user.lower(), fills)

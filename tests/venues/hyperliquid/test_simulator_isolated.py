@@ -82,6 +82,9 @@ def test_margin_is_set_aside_moved_and_shown(shared: Venue) -> None:
 def test_it_is_liquidated_alone(shared: Venue) -> None:
     info, exchange = shared.info(), shared.exchange(1)
     address = exchange.wallet.address
+    heard: list[Any] = []
+    info.subscribe({"type": "userEvents", "user": address}, heard.append)
+    shared.wait_subscribed("userEvents")
     exchange.update_leverage(20, "BTC", is_cross=False)
     statuses(exchange.order("BTC", True, 0.1, 61_000.0, IOC))
     statuses(exchange.order("ETH", True, 1.0, 3_100.0, IOC))
@@ -95,4 +98,7 @@ def test_it_is_liquidated_alone(shared: Venue) -> None:
     assert fill["dir"] == "Liquidated Isolated Long"
     assert fill["liquidation"]["liquidatedUser"] == address.lower()
     assert info.query_order_by_oid(address, guard)["order"]["status"] == "liquidatedCanceled"
+    told = wait_for(lambda: [m["data"]["liquidation"] for m in heard if "liquidation" in m["data"]], "the event")
+    assert told[0]["liquidated_user"] == address.lower()
+    assert float(told[0]["liquidated_ntl_pos"]) == pytest.approx(6_000.0, rel=0.05)
     shared.call(shared.simulator.world.market.exchange.check_invariants)

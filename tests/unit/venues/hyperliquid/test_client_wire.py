@@ -59,6 +59,8 @@ def test_every_type_on_the_wire() -> None:
         ({"qty_lots": 0}, "not well formed"),
         ({"qty_lots": 10**16}, "more than"),
         ({"order_type": OrderType.STOP_MARKET, "trigger_px": 5.0}, "reduce-only"),
+        ({"order_type": OrderType.STOP_LIMIT, "trigger_px": 5.0}, "this client sends"),
+        ({"order_type": OrderType.MARKET_IF_TOUCHED, "trigger_px": 5.0}, "this client sends"),
     ],
 )
 def test_what_the_venue_cannot_take(fields: dict[str, object], words: str) -> None:

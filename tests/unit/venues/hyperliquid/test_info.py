@@ -135,3 +135,19 @@ def test_trigger_words_and_sides() -> None:
     assert replies.write_trigger_condition(Decimal("95000.0"), is_above=False) == "Price below 95000"
     assert [replies.write_side(side) for side in (1, -1)] == ["B", "A"]
     assert replies.read_side("A") == -1
+
+
+def test_fills_of_one_crossing_order_at_one_time_are_joined() -> None:
+    def fill(oid: int, time: int, px: str, *, crossed: bool = True) -> replies.Fill:
+        money = Decimal("0.5")
+        return replies.Fill(
+            "BTC", Decimal(px), Decimal("1.0"), "B", time, Decimal("0.0"), "Open Long", money, "0x", oid, crossed, money
+        )
+
+    apart = [fill(1, 5, "10.0"), fill(1, 5, "11.0"), fill(1, 6, "12.0"), fill(2, 6, "9.0", crossed=False)]
+    joined = replies.join_fills([*apart, fill(2, 6, "9.0", crossed=False)])
+    assert [(one.oid, one.px, one.sz) for one in joined] == [
+        (1, Decimal("10.5"), Decimal("2.0")), (1, Decimal("12.0"), Decimal("1.0")),
+        (2, Decimal("9.0"), Decimal("1.0")), (2, Decimal("9.0"), Decimal("1.0")),
+    ]  # fmt: skip
+    assert (joined[0].fee, joined[0].closed_pnl) == (Decimal("1.0"), Decimal("1.0"))
