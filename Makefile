@@ -13,7 +13,8 @@ run: $(READY)
 	$(BIN)/trireme demo
 
 test: check $(OTHERS)
-	$(BIN)/pytest tests/simulation tests/venues tests/cluster
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/simulation tests/venues
+	$(BIN)/pytest tests/cluster
 
 check: $(READY)
 	$(BIN)/ruff check .

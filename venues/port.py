@@ -72,8 +72,9 @@ class TradingClient(Protocol):
     async def open(self, on_events: OnEvents, known: Sequence[OrderRequest] = ()) -> None:
         """Check key, account, clock and rules, connect, and begin to tell events.
 
-        `known`: orders of an earlier life that may be open; what is told of others carries the client order id ""
-        where the venue does not keep ours.
+        `known`: orders of an earlier life that may be open. What became of them meanwhile is told by `resolve`, some
+        of it earlier; of other orders "" stands for the client order id where the venue does not keep ours. Members of
+        one group are known by their `cause_id`.
 
         Raises PreflightError, VenueUnavailableError.
         """
@@ -96,7 +97,8 @@ class TradingClient(Protocol):
         trigger_px: float | None = None,
     ) -> Answer:
         """Change a resting order in place or by replacement; it keeps its client order id, and is never away without
-        being told. A protective stop is never absent in between longer than the venue makes unavoidable."""
+        being told. `qty_lots` is the whole order, what is filled included. A protective stop is never absent in between
+        longer than the venue makes unavoidable."""
 
     async def resolve(self, client_order_id: str) -> Answer:
         """Ask what became of an order whose outcome is unknown, and tell it whole: acceptance, fills, end.

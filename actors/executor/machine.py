@@ -378,6 +378,8 @@ class ExecutorMachine:
                 # The venue shrinks what only reduces together with the position; `qty_lots` is the whole order.
                 order.trigger_px, order.limit_px = event.trigger_px, event.limit_px
                 order.qty_leaves_lots = event.qty_lots - order.qty_filled_lots
+                if order.qty_leaves_lots <= 0:
+                    self._end(event.client_order_id, order)
             case OrderRejected(message=message) if message == DUPLICATE:
                 return Booked(order.slot, OrderPart.NONE, event)  # a second one under this id: the first lives on
             case OrderCanceled() | OrderRejected():

@@ -64,14 +64,17 @@ class VenueExecutorShell(Shell):
             if self._client is not None:
                 return
             client = make_trading_client(self._connection, self._instruments)
+            known = self.machine.list_open_requests()
             try:
-                await client.open(self._told.put_nowait, self.machine.list_open_requests())
+                await client.open(self._told.put_nowait, known)
                 await self._prepare(client)
             except BaseException:
                 await client.close()
                 raise
             self._client = client
             await self._hear_venue(await client.fetch_fills(self._ts_fills_from_ns))
+            for request in known:  # of an earlier life: what became of it meanwhile
+                await self._hear(self._report(await client.resolve(request.client_order_id)))
             self._tasks = [asyncio.create_task(self._listen_to_venue()), asyncio.create_task(self._watch())]
 
     async def _prepare(self, client: TradingClient) -> None:

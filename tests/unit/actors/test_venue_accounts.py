@@ -27,7 +27,7 @@ from actors.messages import (
 )
 from actors.plan import Plan, VenueAccount, make_client_order_id
 from actors.strategist.machine import StrategistMachine
-from market.events import BarsClosed, FundingPaid, OrderAccepted, OrderCanceled
+from market.events import BarsClosed, FundingPaid, OrderAccepted, OrderCanceled, OrderModified
 from market.reasons import Reason
 from market.records import NS_PER_S, Quality
 from tests.unit.actors.accounts import (
@@ -204,6 +204,17 @@ def test_between_closes_a_position_that_loses_its_stop_is_flattened_in_time() ->
     assert again == [QueryOrder(request.client_order_id)]
     [second] = only(machine.handle(Tick(), ts_ns + 5 * NS_PER_S), SubmitOrders)
     assert second.requests[0].client_order_id != request.client_order_id
+
+
+def test_an_order_that_is_shrunk_to_what_it_has_filled_has_ended() -> None:
+    machine = ExecutorMachine(make_plan(), EPOCH)
+    _, stop = enter(machine)
+    ts_ns = close_ns(1)
+    machine.handle(VenueReported((make_fill(IDS[0], -4, trade_id="2", order_id=stop),)), ts_ns)
+    assert [order["client_order_id"] for order in machine.describe_orders()] == [stop]
+    machine.handle(VenueReported((OrderModified(stop, "2", 4, 0.0, 95.0, ts_ns),)), ts_ns)
+    assert machine.describe_orders() == []
+    assert machine.is_waiting  # what is left of the position is naked
 
 
 def test_funding_is_booked_once() -> None:
