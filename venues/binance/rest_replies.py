@@ -184,6 +184,12 @@ class SymbolInfo(msgspec.Struct, frozen=True, rename={
     "market_take_bound": "marketTakeBound", "trigger_protect": "triggerProtect",
     "maintenance_margin_percent": "maintMarginPercent", "required_margin_percent": "requiredMarginPercent",
     "is_spot_trading": "isSpotTradingAllowed", "is_margin_trading": "isMarginTradingAllowed",
+    "underlying_sub_types": "underlyingSubType", "settle_plan": "settlePlan", "move_orders_max": "maxMoveOrderLimit",
+    "base_fee_decimals": "baseCommissionPrecision", "quote_fee_decimals": "quoteCommissionPrecision",
+    "has_iceberg": "icebergAllowed", "has_oco": "ocoAllowed", "has_oto": "otoAllowed",
+    "has_quote_qty": "quoteOrderQtyMarketAllowed", "has_trailing_stop": "allowTrailingStop",
+    "has_cancel_replace": "cancelReplaceAllowed", "has_amend": "amendAllowed", "permission_sets": "permissionSets",
+    "self_trade_default": "defaultSelfTradePreventionMode", "self_trade_modes": "allowedSelfTradePreventionModes",
 }):  # fmt: skip
     """One symbol of exchangeInfo. Tick and lot are in the filters; `px_decimals` is not the tick."""
 
@@ -213,6 +219,21 @@ class SymbolInfo(msgspec.Struct, frozen=True, rename={
     is_spot_trading: bool | UnsetType = UNSET
     is_margin_trading: bool | UnsetType = UNSET
     permissions: tuple[str, ...] | UnsetType = UNSET
+    underlying_sub_types: tuple[str, ...] | UnsetType = UNSET
+    settle_plan: int | UnsetType = UNSET
+    move_orders_max: int | UnsetType = UNSET
+    base_fee_decimals: int | UnsetType = UNSET
+    quote_fee_decimals: int | UnsetType = UNSET
+    has_iceberg: bool | UnsetType = UNSET
+    has_oco: bool | UnsetType = UNSET
+    has_oto: bool | UnsetType = UNSET
+    has_quote_qty: bool | UnsetType = UNSET
+    has_trailing_stop: bool | UnsetType = UNSET
+    has_cancel_replace: bool | UnsetType = UNSET
+    has_amend: bool | UnsetType = UNSET
+    permission_sets: tuple[tuple[str, ...], ...] | UnsetType = UNSET
+    self_trade_default: str | UnsetType = UNSET
+    self_trade_modes: tuple[str, ...] | UnsetType = UNSET
 
     def find_filter(self, kind: str) -> SymbolFilter | None:
         """Return the filter of that kind, such as "LOT_SIZE"; None if the symbol has none."""

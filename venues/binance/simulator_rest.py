@@ -13,8 +13,6 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from msgspec import UNSET
-
 from market.records import NS_PER_DAY, NS_PER_MS, NS_PER_S
 from venues.binance.endpoints import list_symbols
 from venues.binance.index_candles import Series
@@ -349,6 +347,9 @@ def _describe_futures(feed: SymbolFeed) -> SymbolInfo:
         base_decimals=8,
         quote_decimals=8,
         underlying_type="COIN",
+        underlying_sub_types=("PoW",) if instrument.base == "BTC" else ("Layer-1",),
+        settle_plan=0,
+        move_orders_max=10_000,
         order_types=_FUTURES_ORDERS,
         time_in_force=("GTC", "IOC", "FOK", "GTX", "GTD"),
         liquidation_fee="0.012500",
@@ -380,6 +381,17 @@ def _describe_spot(feed: SymbolFeed) -> SymbolInfo:
         order_types=_SPOT_ORDERS,
         is_spot_trading=True,
         is_margin_trading=False,
-        permissions=("SPOT",),
-        pair=UNSET,
+        permissions=(),  # as the venue has it since there are sets of them
+        permission_sets=(("SPOT",),),
+        base_fee_decimals=8,
+        quote_fee_decimals=8,
+        has_iceberg=True,
+        has_oco=True,
+        has_oto=True,
+        has_quote_qty=True,
+        has_trailing_stop=True,
+        has_cancel_replace=True,
+        has_amend=True,
+        self_trade_default="EXPIRE_MAKER",
+        self_trade_modes=("EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT"),
     )  # fmt: skip

@@ -225,7 +225,8 @@ class StreamSocket:
                 compression=None, max_size=MESSAGE_BYTES_MAX, proxy=None, user_agent_header=None,
             )  # fmt: skip
         except _FAILURES as error:
-            self.failure = f"cannot connect to {self._url}: {type(error).__name__} {error}".strip()
+            why = f"{type(error).__name__} {error}"
+            self.failure = f"cannot connect to {self._url}: {why}: check venues.binance.ws and the network"
             self._delay(self._clock_ns())
             return None
         self._number += 1

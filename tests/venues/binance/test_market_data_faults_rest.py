@@ -11,15 +11,18 @@ from tests.venues.binance.market_client import (
     ALL,
     BOOK,
     PATIENT,
+    PATIENT_TUNING,
     Play,
     lose_book,
     read,
     share_venue,
 )
-from venues.binance.rest_client import RestUnavailableError
+from venues.binance.rest_client import RestClient, RestUnavailableError
+from venues.binance.streams import Market
 from venues.book_feed import LostReason
 from venues.port import VenueUnavailableError
 
+SLOW_BARS = replace(PATIENT_TUNING, trade_lateness_s=3.0)  # a lost trade shows by the next, which may take a while
 SHORT = replace(PATIENT, call_s=2.0)
 
 
@@ -129,5 +132,50 @@ def test_upgrade_mode_leaves_the_streams_and_is_reported(play: Play) -> None:
                 await reading.client.fetch_bars(BTC_ID, 60 * NS_PER_S, 3)
             reading.mend()
             await wait_until(lambda: not reading.says("rest:", "/time"), "all is well again")
+
+    play(work)
+
+
+def test_unknown_value_is_counted_and_what_it_hid_is_fetched(play: Play) -> None:
+    async def work(venue: Venue) -> None:
+        async with read(venue, ALL, tuning=SLOW_BARS) as reading:
+            await reading.ready()
+            for channel in ("aggTrade", "depth", "markPrice"):
+                reading.fault("unknown_value", channel, next_n=1)
+            await wait_until(
+                lambda: sum(socket.counts.get("unknown", 0) for socket in reading.client.sockets.values()) >= 3, "seen"
+            )
+            await lose_book(reading, LostReason.GAP)
+            await reading.more_bars(2)
+            reading.check_tape()
+            reading.check_bars()
+            assert all(socket.counts["connects"] == 1 for socket in reading.client.sockets.values())
+
+    play(work)
+
+
+@pytest.mark.parametrize(
+    ("fault", "settings", "words"),
+    [
+        ("http_status_before", {"status": 502}, r"answers 502.* to /fapi/v1/time .*: the venue is in trouble"),
+        ("http_status_before", {"status": 403}, r"answers 403 to /fapi/v1/time .*: this address is not let in"),
+        ("http_status_after", {"status": 503}, r"answers 503.* to /fapi/v1/time .*: the venue is in trouble"),
+        ("reply_lost", {}, r"cuts /fapi/v1/time off .*: check venues.binance.http"),
+        ("request_blackhole", {}, r"gives no answer to /fapi/v1/time in 2 s: check venues.binance.http"),
+    ],
+)
+def test_what_failed_is_said_in_one_line(play: Play, fault: str, settings: dict[str, int], words: str) -> None:
+    async def work(venue: Venue) -> None:
+        patience = SHORT if fault == "request_blackhole" else PATIENT
+        client = RestClient(Market.USDM, venue.addresses["http"], patience, venue.clock)
+        venue.board.apply({"on": {"fault": fault, "on": "time", **settings}}, venue.clock())
+        try:
+            with pytest.raises(RestUnavailableError, match=words) as caught:
+                await client.ask("time")
+            assert str(caught.value).startswith(f"binance: {venue.addresses['http']} ")
+            assert "\n" not in str(caught.value)
+        finally:
+            venue.board.apply({"off": "all"}, venue.clock())
+            await client.close()
 
     play(work)

@@ -77,24 +77,6 @@ def test_message_reorder_of_trades_is_put_in_order_and_of_depth_is_a_gap(play: P
     play(work)
 
 
-def test_unknown_value_is_counted_and_what_it_hid_is_fetched(play: Play) -> None:
-    async def work(venue: Venue) -> None:
-        async with read(venue, ALL, tuning=SLOW_BARS) as reading:
-            await reading.ready()
-            for channel in ("aggTrade", "depth", "markPrice"):
-                reading.fault("unknown_value", channel, next_n=1)
-            await wait_until(
-                lambda: sum(socket.counts.get("unknown", 0) for socket in reading.client.sockets.values()) >= 3, "seen"
-            )
-            await lose_book(reading, LostReason.GAP)
-            await reading.more_bars(2)
-            reading.check_tape()
-            reading.check_bars()
-            assert all(socket.counts["connects"] == 1 for socket in reading.client.sockets.values())
-
-    play(work)
-
-
 def test_oracle_frozen_is_told_as_it_is(play: Play) -> None:
     async def work(venue: Venue) -> None:
         async with read(venue, TAPE) as reading:
