@@ -114,6 +114,38 @@ def test_it_trades(served: Served, ccxt: Ccxt) -> None:
     served.call(exchange.check_invariants)
 
 
+def test_its_questions_are_answered(served: Served, ccxt: Ccxt) -> None:
+    ccxt.call("create_order", BTC, "limit", "buy", 0.01, 50_000, {"clientOrderId": 20})
+    order = wait_for(lambda: find_order(ccxt, 20, "open"), "the order")
+    assert ccxt.call("fetch_order", order["id"])["clientOrderId"] == "20"
+    assert [one["clientOrderId"] for one in ccxt.call("fetch_open_orders", BTC)] == ["20"]
+    ccxt.call("cancel_order", "", BTC, {"clientOrderId": 20, "orderFlags": 64})
+    wait_for(lambda: find_order(ccxt, 20, "canceled"), "its end")
+    assert ccxt.call("fetch_time") > 0
+    assert ccxt.call("fetch_trades", BTC)
+    assert ccxt.call("fetch_order_book", BTC)["bids"]
+    assert isinstance(ccxt.call("fetch_funding_rate_history", BTC), list)
+    assert [one["id"] for one in ccxt.call("fetch_accounts")] == ["0"]
+    for name in ("fetch_ledger", "fetch_transfers", "fetch_deposits", "fetch_withdrawals"):
+        assert ccxt.call(name) == [], name
+    account = {"address": ADDRESS, "subaccountNumber": "0"}
+    parent = {"address": ADDRESS, "parentSubaccountNumber": "0"}
+    for name, asked in (
+        ("indexerGetAddressesAddressParentSubaccountNumberNumber", {"address": ADDRESS, "number": "0"}),
+        ("indexerGetAssetPositions", account), ("indexerGetAssetPositionsParentSubaccountNumber", parent),
+        ("indexerGetComplianceScreenAddress", {"address": ADDRESS}), ("indexerGetFillsParentSubaccountNumber", parent),
+        ("indexerGetFundingPayments", account), ("indexerGetFundingPaymentsParentSubaccount", parent),
+        ("indexerGetHeight", {}), ("indexerGetHistoricalPnl", account), ("indexerGetScreen", {"address": ADDRESS}),
+        ("indexerGetHistoricalPnlParentSubaccountNumber", parent), ("indexerGetOrdersParentSubaccountNumber", parent),
+        ("indexerGetHistoricalBlockTradingRewardsAddress", {"address": ADDRESS}), ("indexerGetTransfersBetween", {}),
+        ("indexerGetPerpetualPositionsParentSubaccountNumber", parent), ("nodeRpcGetBlock", {}),
+        ("indexerGetSparklines", {"timePeriod": "ONE_DAY"}), ("indexerGetVaultV1MegavaultPositions", {}),
+    ):  # fmt: skip
+        ccxt.call(name, asked)
+    with pytest.raises(CcxtError, match="MsgWithdrawFromSubaccount"):
+        ccxt.call("withdraw", "USDC", 5, ADDRESS, {"subaccountId": 0})
+
+
 def test_refusals_are_the_chains(served: Served, ccxt: Ccxt) -> None:
     with pytest.raises(CcxtError, match="3006") as refused:
         ccxt.call("cancel_order", "", BTC, {"clientOrderId": 999, "orderFlags": 64})
