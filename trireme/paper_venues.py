@@ -18,7 +18,7 @@ from market.series import format_interval, parse_interval
 from market.storage import replacing
 from trireme.house import PaperHouse
 from trireme.settings import Settings
-from trireme.venue_host import HostedVenue, HostedVenues
+from trireme.venue_host import HostedVenue, HostedVenues, VenueHostSettings
 from trireme.venue_settings import Network, make_connection
 from venues.simulator.accounts import SimulatedAccount
 
@@ -36,6 +36,11 @@ class VenueSession:
     data_ids: tuple[str, ...]
     interval_ns: int
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The venues: first that of the data, then those of the accounts."""
+        return DATA_VENUE, *(account.name for account in self.accounts)
+
     def place(self, plan: Plan) -> Plan:
         """Return the plan with its instruments in their accounts."""
         return replace(plan, accounts=self.accounts)
@@ -46,7 +51,8 @@ def choose_session(
 ) -> VenueSession:
     """Return what `venues` trade: the instruments given, else the contracts of the settings' instruments at each.
 
-    Raises: ValueError naming an instrument that a venue or the data do not have, or an interval that is none.
+    Raises: ValueError naming an instrument that a venue or the data do not have, an interval that cannot be, or a key
+    of the settings that leads to money or nowhere.
     """
     wanted = instrument_ids or tuple(
         f"{contract}.{venue.upper()}"
@@ -71,7 +77,21 @@ def choose_session(
     for name in data_ids:
         if name not in LISTED:
             raise ValueError(f"{name} is not listed, and its bars would have to decide: trade another instrument")
-    return VenueSession(tuple(accounts), tuple(instruments), data_ids, parse_interval(interval))
+    session = VenueSession(tuple(accounts), tuple(instruments), data_ids, parse_interval(interval))
+    _check_networks(session, settings)
+    return session
+
+
+def _check_networks(session: VenueSession, settings: Settings) -> None:
+    # Before anything is started or written: paper trades without money, and every venue can be reached as it is set.
+    for account in session.accounts:
+        venue = settings.venues.get(account.name)
+        if venue.network is Network.MAINNET:
+            raise ValueError(f"venues.{account.name}.network is mainnet: paper trades on simulators and testnets only")
+        if not venue.is_hosted:
+            make_connection(account.name, venue, is_trading=True)
+    if any(settings.venues.get(name).is_hosted for name in session.names):
+        VenueHostSettings(session.names, bar_interval_ns=session.interval_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +107,8 @@ def reach_venues(session: VenueSession, settings: Settings, directory: Path, see
     """Give the connections for data and for each account; simulators are started for it, and ended after it.
 
     The simulators' keys are written to `directory`/keys.yaml, for its owner alone.
-
-    Raises: ValueError for the mainnet: paper trading is without money.
     """
-    names = (DATA_VENUE, *(account.name for account in session.accounts))
-    for name in names[1:]:
-        if settings.venues.get(name).network is Network.MAINNET:
-            raise ValueError(f"venues.{name}.network is mainnet: paper trades on simulators and testnets only")
+    names = session.names
     simulated = tuple(name for name in names if settings.venues.get(name).is_hosted)
     deposit_quote = settings.equity_start_quote / len(session.accounts)
     if not simulated:

@@ -71,7 +71,9 @@ class VenueHostSettings:
         if self.accounts < 1 or not 0.0 < self.deposit_quote < 1e12 or self.seed < 0:
             raise ValueError("accounts must be >= 1, the deposit > 0 and the seed >= 0")
         if self.bar_interval_ns < 5 * NS_PER_S or 3600 * NS_PER_S % self.bar_interval_ns:
-            raise ValueError(f"bar interval is {self.bar_interval_ns} ns: must be at least 5 s and divide an hour")
+            raise ValueError(
+                f"bar interval is {self.bar_interval_ns / NS_PER_S:g} s: must be at least 5 s and divide an hour"
+            )
 
 
 def list_venue_instruments(venue: str) -> list[Instrument]:
