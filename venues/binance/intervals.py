@@ -1,6 +1,6 @@
 """The intervals of Binance's candles: when one opens and ends, months by the calendar included.
 
-Does not model: `1s` (spot's alone), time zones of spot's klines.
+`1s` is spot's alone, and made of trades (`second_candles`). Does not model: time zones of spot's klines.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,9 @@ from market.records import NS_PER_DAY, NS_PER_S
 from venues.simulator.candles import Candle, align_open_ns, merge_candles
 
 MINUTE_NS = 60 * NS_PER_S
-MONTH = "1M"
+MONTH, SECOND = "1M", "1s"
 INTERVALS_NS = {
+    SECOND: NS_PER_S,
     "1m": MINUTE_NS,
     "3m": 3 * MINUTE_NS,
     "5m": 5 * MINUTE_NS,

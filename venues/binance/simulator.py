@@ -66,7 +66,7 @@ NOT_MODELLED = (
     "orders, accounts, user data: a private socket connects and is silent, there is no listenKey",
     "the WebSocket API, SBE, TLS, compression",
     "bans of sockets for bad manners",
-    "1s candles, time zones of candles, single trades of more than 45 minutes before the start",
+    "time zones of candles; trades, and so candles of a second, of more than 45 minutes before the start",
     "RPI orders, estimated settlement prices, the funding caps by leverage bracket, delivery contracts",
     "ratios of long and short accounts: who else is in the market is not known, the lists are empty",
     "composite and asset indices, contract news, liquidations: acknowledged, silent; their lists are empty",

@@ -3,8 +3,8 @@
 Settlements, candles and open interest go back as far as the market's path: open interest since the start is as
 remembered every five minutes, before it the path's. A symbol's listing is the first candle's open, its delivery the
 manual's 4133404800000.
-Does not model: jitter of funding times beyond the block's, `1s` candles (refused as an unknown interval), spot's
-permission and zone parameters (read, without effect), `fundingInfo` caps by symbol; ratios of accounts (empty lists).
+Does not model: jitter of funding times beyond the block's, spot's permission and zone parameters (read, without
+effect), `fundingInfo` caps by symbol, ratios of accounts (empty lists).
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ from venues.binance.endpoints import list_symbols
 from venues.binance.index_candles import Series
 from venues.binance.intervals import INTERVALS_NS, MINUTE_NS, find_open_ns, list_opens_ns
 from venues.binance.rate_limits import WEIGHT_MAX
-from venues.binance.rest import INVALID_INTERVAL, RestRefusal, RestRequest
+from venues.binance.rest import RestRefusal, RestRequest
 from venues.binance.rest_replies import (
     Empty,
     ExchangeInfo,
@@ -176,8 +176,6 @@ class RestDesk:
 
     def _klines(self, request: RestRequest, ts_now_ms: int) -> Reply | RestRefusal:
         interval = str(request.values["interval"])
-        if interval not in INTERVALS_NS:
-            return INVALID_INTERVAL
         if request.values.get("contractType", "PERPETUAL") != "PERPETUAL":
             return ()
         return self._feed(request).list_klines(interval, *_times_ns(request), _number(request, "limit"))

@@ -2,8 +2,8 @@
 
 A stream lives while somebody is subscribed to it; the diff cursors of books live on, so that `pu` never jumps for one
 who subscribes again. Pushes carry the venue's (perhaps skewed) clock, their cadence is the true time's.
-Silent though the venue has them: forceOrder (no account trades here), contractInfo, composite and asset indices, `1s`
-candles, continuous candles of what is no perpetual. They are acknowledged like the wrong path.
+Silent though the venue has them: forceOrder (no account trades here), contractInfo, composite and asset indices,
+continuous candles of what is no perpetual. They are acknowledged like the wrong path.
 """
 
 from collections.abc import Mapping, Sequence

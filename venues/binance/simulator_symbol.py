@@ -17,13 +17,21 @@ from itertools import islice
 from msgspec import UNSET
 
 from market.instruments import Instrument
-from market.records import NS_PER_MS, Side
+from market.records import NS_PER_MS, NS_PER_S, Side
 from venues.binance.book_publisher import BookPublisher
 from venues.binance.index_candles import IndexCandles, Series
-from venues.binance.intervals import INTERVALS_NS, MINUTE_NS, find_next_open_ns, find_open_ns, list_candles
+from venues.binance.intervals import (
+    INTERVALS_NS,
+    MINUTE_NS,
+    SECOND,
+    find_next_open_ns,
+    find_open_ns,
+    list_candles,
+)
 from venues.binance.messages import AggTrade, Kline, KlineBar, MarkPrice, Trade
 from venues.binance.past_trades import make_past_trades
 from venues.binance.rest_replies import AggTradeRow, KlineRow, TradeRow
+from venues.binance.second_candles import make_second_candles
 from venues.binance.streams import Market
 from venues.binance.ticker_messages import ContinuousBar, ContinuousKline
 from venues.simulator.candles import Candle
@@ -279,20 +287,42 @@ class SymbolFeed:
         ts_end_ns = self.market.ts_now_ns if ts_end_ns is None else min(ts_end_ns, self.market.ts_now_ns)
         if ts_start_ns is None:
             from_ns = find_open_ns(interval, ts_end_ns) - (limit - 1) * interval_ns
-            return max(0, self.find_first_open_ns() - interval_ns, from_ns), ts_end_ns + 1, False
-        ts_start_ns = max(ts_start_ns, self.find_first_open_ns(), 0)
+            return max(0, self.find_first_open_ns(interval) - interval_ns, from_ns), ts_end_ns + 1, False
+        ts_start_ns = max(ts_start_ns, self.find_first_open_ns(interval), 0)
         return ts_start_ns, min(ts_end_ns, ts_start_ns + (limit + 1) * interval_ns) + 1, True
 
     def list_candles(self, interval: str, from_ns: int, to_ns: int) -> list[Candle]:
         """Return the candles that open in [from, to)."""
+        if interval == SECOND:
+            return self._list_seconds(from_ns, to_ns)
 
         def fetch(interval_ns: int, from_ns: int, to_ns: int) -> list[Candle]:
             return self.market.list_candles(self.instrument_id, interval_ns, from_ns, to_ns)
 
         return list_candles(fetch, interval, from_ns, to_ns)
 
-    def find_first_open_ns(self) -> int:
-        """Return when the first minute with a candle opened."""
+    def _list_seconds(self, from_ns: int, to_ns: int) -> list[Candle]:
+        from_ms, rows = from_ns // NS_PER_MS - 60_000, []  # a while before: seconds without a trade go on from there
+        known = self.agg_trades
+        is_enough = bool(known) and known[0].ts_trade_ms < from_ms
+        for row in reversed(known if is_enough else self.list_agg_trades()):
+            if row.ts_trade_ms < from_ms:
+                break
+            rows.append(row)
+        rows.reverse()
+        now_ns = self.market.ts_now_ns
+        candles = make_second_candles(rows, self._lot, self._find_market_id, min(to_ns, now_ns - now_ns % NS_PER_S))
+        return [candle for candle in candles if from_ns <= candle.ts_open_ns < to_ns]
+
+    def _find_market_id(self, trade_id: int) -> int:
+        index = trade_id - TRADE_FIRST_ID
+        return self._market_ids[index] if 0 <= index < len(self._market_ids) else 0
+
+    def find_first_open_ns(self, interval: str = "1m") -> int:
+        """Return when the first minute, or second, with a candle opened."""
+        if interval == SECOND:
+            rows = self.list_agg_trades()
+            return rows[0].ts_trade_ms // 1000 * NS_PER_S if rows else self.market.ts_start_ns
         # Without any: a candle of a week less than the start, as one that holds it still opens after.
         if self._first_open_ns < 0:
             from_ns, to_ns = 0, self.market.ts_now_ns + 1

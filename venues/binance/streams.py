@@ -172,7 +172,8 @@ def parse_stream(market: Market, text: str) -> StreamName | None:
         interval = name.removeprefix("kline_")
         is_known = interval in (SPOT_INTERVALS if market is Market.SPOT else INTERVALS)
         is_known = is_known and speed in (("", "+08:00") if market is Market.SPOT else ("",))
-        return StreamName(text, Channel.KLINE, symbol, interval=interval) if is_known else None
+        speed_ms = 1000 if interval == "1s" else -1
+        return StreamName(text, Channel.KLINE, symbol, speed_ms, interval=interval) if is_known else None
     if name in ("depth", "depth5", "depth10", "depth20"):
         levels = int(name.removeprefix("depth") or 0)
         channel = Channel.PARTIAL_DEPTH if levels else Channel.DEPTH

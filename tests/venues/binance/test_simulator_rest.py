@@ -186,6 +186,28 @@ def test_old_trades_are_numbered_without_a_hole_and_want_a_key_on_futures(play: 
     play(work)
 
 
+def test_spot_has_candles_of_a_second(play: Play) -> None:
+    async def work(venue: Venue) -> None:
+        with venue.clock.held():
+            minutes = await venue.ask(SPOT, "klines", symbol=BTC, interval="1m", limit=40)
+            for minute in minutes[5:7]:  # of before the start, however long this takes
+                seconds = await venue.ask(
+                    SPOT, "klines", symbol=BTC, interval="1s", startTime=minute.ts_open_ms, endTime=minute.ts_close_ms
+                )
+                assert [row.ts_open_ms for row in seconds] == [*range(minute.ts_open_ms, minute.ts_close_ms, 1000)]
+                assert seconds[-1].close_px == minute.close_px
+                assert max(float(row.high_px) for row in seconds) == float(minute.high_px)
+                assert sum(float(row.volume_base) for row in seconds) == pytest.approx(float(minute.volume_base))
+            last = await venue.ask(SPOT, "klines", symbol=BTC, interval="1s", limit=1000)
+            assert len(last) == 1000
+            [first] = await venue.ask(SPOT, "klines", symbol=BTC, interval="1s", limit=1, startTime=0)
+            assert first.ts_open_ms < last[0].ts_open_ms
+            status, body, _ = await fetch(venue, "/fapi/v1/klines?symbol=BTCUSDT&interval=1s")
+            assert (status, body["code"]) == (400, -1120)
+
+    play(work)
+
+
 REFUSALS = [
     ("GET", "/fapi/v1/leverageBracket", 401, -2014, "API-key format invalid."),
     ("POST", "/fapi/v1/order", 401, -2014, "API-key format invalid."),

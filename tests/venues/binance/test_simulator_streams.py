@@ -42,6 +42,7 @@ SPOT = {
     "btcusdt@ticker": DayTickerMessage, "btcusdt@ticker_1h": WindowTickerMessage, "btcusdt@miniTicker": MiniTicker,
     "!miniTicker@arr": MiniTickers, "!ticker_4h@arr": WindowTickers, "btcusdt@avgPrice": AveragePxMessage,
     "btcusdt@depth10": BookSnapshotText, "btcusdt@depth20@100ms": BookSnapshotText, "btcusdt@kline_1M": Kline,
+    "btcusdt@kline_1s": Kline,
 }  # fmt: skip
 
 
