@@ -201,7 +201,7 @@ def test_isolated_margin_is_the_positions_own(served: Served, ccxt: Ccxt) -> Non
     assert served.call(exchange.get_isolated_margin_quote, ACCOUNT_ID, BTC_ID) == pytest.approx(set_aside + 50.0)
     (after,) = ccxt.call("fetch_positions", [BTC])
     assert after["liquidationPrice"] < before["liquidationPrice"]
-    ccxt.call("reduce_margin", BTC, 50)
+    ccxt.call("reduce_margin", BTC, 20)  # not all of it: the mark may be below the entry
     ccxt.call("create_order", BTC, "market", "sell", 0.01, 60_000, {"reduceOnly": True})
     assert ccxt.call("set_margin_mode", "cross", BTC, {"leverage": 5})["status"] == "ok"
     served.call(exchange.check_invariants)
