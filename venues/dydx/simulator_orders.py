@@ -60,6 +60,15 @@ class Contract:
         """The size of a lot [base]."""
         return Decimal(repr(self.instrument.lot_base))
 
+    def to_size(self, qty_lots: int) -> Decimal:
+        """Return the size [base] of lots, with no zeros at its end."""
+        return (qty_lots * self.lot).normalize()
+
+
+def to_px(px: float) -> Decimal:
+    """Return a price with no zeros at its end: the digits that name the float."""
+    return Decimal(repr(float(px)).removesuffix(".0"))
+
 
 def make_contracts(instruments: Sequence[Instrument]) -> list[Contract]:
     """Return the markets of instruments; those the venue lists get the venue's ids."""

@@ -28,7 +28,7 @@ from venues.dydx.indexer_records import (
     TradeRow,
 )
 from venues.dydx.simulator_chain import AccountUpdate, Chain
-from venues.dydx.simulator_orders import SIDES, Contract, Holding, show_subaccount
+from venues.dydx.simulator_orders import SIDES, Contract, Holding, show_subaccount, to_px
 from venues.simulator.candles import Candle
 from venues.simulator.funding import FundingSettled
 from venues.simulator.house import PublicTrade
@@ -38,17 +38,13 @@ SNAPSHOT_STATUSES = ("OPEN", "UNTRIGGERED", "BEST_EFFORT_OPENED")
 _BOOK_LEVELS = 1000
 
 
-def _decimal(value: float) -> Decimal:
-    return Decimal(repr(float(value)))
-
-
 def show_trade(trade: PublicTrade, contract: Contract, height: int | None = None) -> TradeRow:
     """Return a trade of the tape; `height` in lists only."""
     return TradeRow(
         id=f"{trade.trade_id:032x}",
         side=SIDES[trade.taker_side],
-        size=trade.qty_lots * contract.lot,
-        price=_decimal(trade.px),
+        size=contract.to_size(trade.qty_lots),
+        price=to_px(trade.px),
         created_at=show_time(trade.ts_event_ns),
         created_at_height=UNSET if height is None else str(height),
     )
@@ -161,13 +157,13 @@ class Store:
             step_base_quantums=units.step_base_quantums,
             subticks_per_tick=units.subticks_per_tick,
             status=units.status,
-            oracle_price=None if math.isnan(oracle_px) else _decimal(oracle_px),
-            price_change_24h=_decimal(round(day.last_px - day.open_px, 8)),
-            volume_24h=_decimal(round(day.turnover_quote, 6)),
+            oracle_price=None if math.isnan(oracle_px) else to_px(oracle_px),
+            price_change_24h=to_px(round(day.last_px - day.open_px, 8)),
+            volume_24h=to_px(round(day.turnover_quote, 6)),
             trades_24h=day.trades,
-            next_funding_rate=_decimal(round(market.get_funding(instrument.instrument_id)[0], 12)),
-            initial_margin_fraction=_decimal(round(1.0 / instrument.leverage_max, 9)),
-            maintenance_margin_fraction=_decimal(instrument.maintenance_margin_frac),
+            next_funding_rate=to_px(round(market.get_funding(instrument.instrument_id)[0], 12)),
+            initial_margin_fraction=to_px(round(1.0 / instrument.leverage_max, 9)),
+            maintenance_margin_fraction=to_px(instrument.maintenance_margin_frac),
             open_interest=open_interest,
             base_open_interest=open_interest,
             default_funding_rate_1h=Decimal(0),
@@ -181,7 +177,7 @@ class Store:
         """Return a book, best first."""
         view = self.chain.market.get_book(contract.instrument.instrument_id, _BOOK_LEVELS)
         bids, asks = (
-            tuple(BookLevel(_decimal(level.px), level.qty_lots * contract.lot) for level in side)
+            tuple(BookLevel(to_px(level.px), contract.to_size(level.qty_lots)) for level in side)
             for side in (view.bids, view.asks)
         )
         return BookSnapshot(bids, asks)
@@ -206,12 +202,12 @@ class Store:
             started_at=show_time(candle.ts_open_ns),
             ticker=contract.units.ticker,
             resolution=resolution,
-            low=_decimal(candle.low_px),
-            high=_decimal(candle.high_px),
-            open=_decimal(candle.open_px),
-            close=_decimal(candle.close_px),
+            low=to_px(candle.low_px),
+            high=to_px(candle.high_px),
+            open=to_px(candle.open_px),
+            close=to_px(candle.close_px),
             base_token_volume=candle.volume_lots * contract.lot,
-            usd_volume=_decimal(round(candle.turnover_lots_px * contract.instrument.lot_base, 6)),
+            usd_volume=to_px(round(candle.turnover_lots_px * contract.instrument.lot_base, 6)),
             trades=candle.count,
             starting_open_interest=Decimal(0),
         )
@@ -224,8 +220,8 @@ class Store:
     def _show_funding(self, settled: FundingSettled, contract: Contract) -> FundingRow:
         return FundingRow(
             ticker=contract.units.ticker,
-            rate=_decimal(settled.funding_rate),
-            price=_decimal(settled.index_px),
+            rate=to_px(settled.funding_rate),
+            price=to_px(settled.index_px),
             effective_at=show_time(settled.ts_event_ns),
             effective_at_height=str(self.height),
         )

@@ -34,6 +34,7 @@ from venues.dydx.indexer_stream import (
     SubaccountUpdate,
 )
 from venues.dydx.simulator_chain import AccountUpdate
+from venues.dydx.simulator_orders import to_px
 from venues.dydx.simulator_store import SNAPSHOT_STATUSES, Store, show_trade
 from venues.simulator.driven_market import Block
 from venues.simulator.shell import Outbox
@@ -43,10 +44,6 @@ _STATUS = re.compile(rb'"(status)":"[A-Z_]+"')
 _BIDS = re.compile(rb'"bids":\[')
 _BOOK_CONTENTS = re.compile(rb'"id":"([^"]+)".*?"contents":(.*)\}$', re.DOTALL)
 _FUNDING_EVERY_NS = 10 * NS_PER_S
-
-
-def _px(px: float) -> Decimal:
-    return Decimal(repr(float(px)))
 
 
 def _as_text(socket: web.WebSocketResponse) -> Callable[[bytes], Awaitable[None]]:
@@ -182,7 +179,7 @@ class Stream:
             contract = by_instrument[change.instrument_id]
             held = self._held_books.setdefault(contract.units.ticker, ({}, {}))
             for side, levels in zip(held, (change.bids, change.asks), strict=True):
-                side.update({_px(px): lots * contract.lot for px, lots in levels})
+                side.update({to_px(px): contract.to_size(lots) for px, lots in levels})
         self._publish_books()
         for instrument_id in dict.fromkeys(trade.instrument_id for trade in block.trades):
             contract = by_instrument[instrument_id]
@@ -192,7 +189,7 @@ class Stream:
         if block.marks:
             oracle = {
                 by_instrument[mark.instrument_id].units.ticker: OraclePrice(
-                    _px(mark.oracle_px),
+                    to_px(mark.oracle_px),
                     show_time(mark.ts_event_ns),
                     str(self.store.height),
                     by_instrument[mark.instrument_id].units.clob_pair_id,

@@ -58,7 +58,7 @@ def test_an_entry_its_stop_and_target_live_and_end_together(venue: Venue) -> Non
         assert (report.trigger_px, report.qty_lots, report.is_reduce_only) == (50_000.0, 100, True)
         assert await client.fetch_positions() == {BTC_ID: 100}
         assert client.check_health(time.time_ns()) == ()
-        modified = await trader.act(client.modify("stop", trigger_px=51_000.0))
+        modified = await trader.act(client.modify("stop", trigger_px=51_000.4))
         assert [event.trigger_px for event in modified.events if isinstance(event, OrderModified)] == [51_000.0]
         await trader.submit(market("exit", -1, is_reduce_only=True))
         await until(lambda: trader.of("stop", OrderCanceled) and trader.of("target", OrderCanceled))
