@@ -415,7 +415,10 @@ class OwnOrders:
         qty_lots = order.base_lots + row.lots
         if order.wanted is None and qty_lots < order.terms.qty_lots:  # shrunk by the venue: reduce-only
             order.venue_lots = row.lots
-            self._tell_modified(order, order.terms._replace(qty_lots=qty_lots), row.ts_ms)
+            if qty_lots <= order.filled_lots:  # to what it has filled: nothing of it is left
+                self._end(order, OrderStatus.CANCELED, Message.POSITION_CLOSED, row.ts_ms)
+            else:
+                self._tell_modified(order, order.terms._replace(qty_lots=qty_lots), row.ts_ms)
         for child in order.children:
             if child.is_lost:  # canceled by itself: its parent lives
                 child.is_lost = False
@@ -430,6 +433,9 @@ class OwnOrders:
         if status is OrderStatus.FILLED:
             order.expected_lots = max(order.expected_lots, order.base_lots + row.lots)
             self._tell_accepted(order, row.ts_ms)
+            if order.request.is_reduce_only and order.wanted is None and order.expected_lots < order.terms.qty_lots:
+                # The venue had shrunk it to what it filled, and nobody told us.
+                self._end(order, OrderStatus.CANCELED, Message.POSITION_CLOSED, row.ts_ms)
             return
         parent = order.parent
         is_with_parent = parent is not None and parent.expected_lots < parent.terms.qty_lots and not order.is_alone

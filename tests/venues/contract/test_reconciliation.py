@@ -67,7 +67,6 @@ class Player:
             case "modify" if order := self.choose_open(OrderType.STOP_MARKET):
                 await trader.modify(order, trigger_px=px * draws.choice((0.85, 0.92)))
             case "touch" if order := self.choose_open(OrderType.TAKE_PROFIT_LIMIT):
-                await until(trader.do_orders_agree, "what the venue shrank is told")
                 await trader.modify(order, limit_px=px * 0.998)
 
 

@@ -203,6 +203,23 @@ def test_children_take_the_size_of_what_their_entry_filled(stage: Stage, venue: 
     trade(stage, venue, work)
 
 
+def test_children_that_the_venue_shrinks_to_what_they_filled_have_ended(stage: Stage, venue: TradingVenue) -> None:
+    async def work(trader: Trader) -> None:
+        group = trader.make_group(LOTS)
+        await trader.submit(*group)
+        await trader.wait_status(OrderStatus.FILLED, group[0])
+        await trader.compare()
+        stage.switch(venue.name, "message_delay", delay_ms=20)  # what the venue shrinks is heard late
+        await trader.submit(trader.market(-1, LOTS * 3 // 5))
+        await trader.modify(group[2], limit_px=trader.get_px() * 0.998)  # the rest goes at once
+        await until(lambda: trader.held_lots() == 0, "the target to take the rest")
+        await until(lambda: not any(one.is_open for one in trader.told.statuses(group)), "the end of both children")
+        stage.clear(venue.name)
+        await trader.compare()
+
+    trade(stage, venue, work)
+
+
 def test_a_stop_is_never_absent_while_it_is_modified(stage: Stage, venue: TradingVenue) -> None:
     async def work(trader: Trader) -> None:
         group = trader.make_group(LOTS)
