@@ -209,7 +209,7 @@ def test_children_that_the_venue_shrinks_to_what_they_filled_have_ended(stage: S
         await trader.submit(*group)
         await trader.wait_status(OrderStatus.FILLED, group[0])
         await trader.compare()
-        stage.switch(venue.name, "message_delay", delay_ms=20)  # what the venue shrinks is heard late
+        stage.switch(venue.name, "message_delay", delay_ms=20, on=venue.order_channel)  # the shrinking is heard late
         await trader.submit(trader.market(-1, LOTS * 3 // 5))
         await trader.modify(group[2], limit_px=trader.get_px() * 0.998)  # the rest goes at once
         await until(lambda: trader.held_lots() == 0, "the target to take the rest")

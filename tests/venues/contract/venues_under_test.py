@@ -54,6 +54,7 @@ class TradingVenue:
     make_client: Callable[[Stage, SimulatedAccount, ClientSettings], TradingClient]
     name_account: Callable[[SimulatedAccount], str]  # at the exchange
     list_resting: Callable[[Any, str], list[Resting]]  # simulator, account id
+    order_channel: str  # on which it tells what becomes of orders
     read_trade_number: Callable[[str], int]  # the exchange's number in the venue's trade id
     money_step_quote: float  # the wire's step of money; 0.0: it writes every digit
     too_small_lots: int  # below what the venue takes, of BTC
@@ -198,6 +199,7 @@ def _list_tape(show_id: Callable[[PublicTrade], str]) -> Callable[[Any, Instrume
 TRADING = (
     TradingVenue(
         name="hyperliquid",
+        order_channel="orderUpdates",
         make_client=_trade_hyperliquid,
         name_account=lambda account: account.address.lower(),
         list_resting=_list_resting,
@@ -208,6 +210,7 @@ TRADING = (
     ),
     TradingVenue(
         name="dydx",
+        order_channel="v4_subaccounts",
         make_client=_trade_dydx,
         name_account=lambda account: f"{account.address}/0",
         list_resting=_list_resting_dydx,
