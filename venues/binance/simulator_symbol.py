@@ -94,7 +94,7 @@ class SymbolFeed:
             if trade.instrument_id == self.instrument_id:
                 self._add_trade(trade)
         for mark in block.marks:
-            if mark.instrument_id == self.instrument_id:
+            if self.is_futures and mark.instrument_id == self.instrument_id:
                 self.index_candles.add_mark(mark)
 
     def _add_trade(self, trade: PublicTrade) -> None:
