@@ -30,10 +30,10 @@ _HTTP_STATUS = {
 class RpcStatusError(Exception):
     """A call that ended with a gRPC status."""
 
-    def __init__(self, code: grpc.StatusCode, details: str, http_status: int = 0) -> None:
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
         super().__init__(details)
         self.code, self.details = code, details
-        self.http_status = http_status or _HTTP_STATUS.get(code, 500)  # that the gateway makes of it
+        self.http_status = _HTTP_STATUS.get(code, 500)  # that the gateway makes of it
 
     @property
     def number(self) -> int:
@@ -117,7 +117,7 @@ class MethodTable:
             except (ParseError, ValueError, TypeError) as error:
                 raise RpcStatusError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
             return show_message(await self._run(handler, request, method))
-        raise RpcStatusError(grpc.StatusCode.UNIMPLEMENTED, "Not Implemented", http_status=404)
+        raise RpcStatusError(grpc.StatusCode.UNIMPLEMENTED, "Not Implemented")
 
 
 def show_message(message: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from venues.dydx.units import ClobUnits, lots_to_quantums, px_to_subticks, round
 
 MARKET_METADATA = 1  # the venue's own clients mark market orders so
 
+ORDER_TYPES = (OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_LIMIT)
 _TIMES_IN_FORCE = {
     RequestTimeInForce.GTC: TimeInForce.UNSPECIFIED,
     RequestTimeInForce.IOC: TimeInForce.IOC,
@@ -54,8 +55,11 @@ def make_order(
 
     `worst_px` is the price beyond which a market order or triggered stop does not trade: 5-10 % away for stops.
 
-    Raises: ValueError if a number does not fit, a worst price is missing, or a reduce-only order would rest.
+    Raises: ValueError if a number does not fit, a worst price is missing, a reduce-only order would rest, or the type
+    is none of `ORDER_TYPES`.
     """
+    if request.order_type not in ORDER_TYPES:
+        raise ValueError(f"order {request.client_order_id} is a {request.order_type}: not sent to dYdX by this client")
     if request.is_reduce_only and request.order_type is OrderType.LIMIT and not _is_ioc(request):
         raise ValueError(
             f"order {request.client_order_id} is reduce-only and would rest: dYdX takes only IOC or a stop"

@@ -7,8 +7,8 @@ from market.fills import Costs
 
 @dataclass(frozen=True, slots=True)
 class SimulatedAccount:
-    """One funded account; on dYdX subaccount 0 of its address. The secrets are for whoever trades with it: no simulator
-    reads them."""
+    """One funded account; on dYdX subaccount 0 of its address. The secrets are for whoever trades with it; of them a
+    simulator takes the public key."""
 
     address: str
     deposit_quote: float = 100_000.0

@@ -173,7 +173,7 @@ def test_the_lcd_answers_for_the_nodes_queries(venue: Venue) -> None:
     assert 500 < int(stats["taker_notional"]) / 1e6 < 700
     missing = get(venue, "/cosmos/auth/v1beta1/accounts/dydx1nobody")
     assert (missing.status_code, missing.json()["code"]) == (404, 5)
-    for path, status in (("/cosmos/nothing/v1/here", 404), ("/cosmos/auth/v1beta1/params", 501)):
+    for path, status in (("/cosmos/nothing/v1/here", 501), ("/cosmos/auth/v1beta1/params", 501)):
         unknown = get(venue, path)
         assert (unknown.status_code, unknown.json()["code"]) == (status, 12)
     assert get(venue, "/dydxprotocol/clob/clob_pair/x").status_code == 400

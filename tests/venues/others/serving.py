@@ -64,7 +64,7 @@ def make_dydx(clock_ns: Callable[[], int] = time.time_ns) -> DydxSimulator:
         mark_rule=MarkRule.ORACLE,
         funding_rule=FundingRule.DYDX,
     )
-    accounts = [SimulatedAccount(SigningKey.from_hex(secret).address, DEPOSIT_QUOTE) for secret in SECRETS]
+    accounts = [SimulatedAccount(SigningKey.from_hex(one).address, DEPOSIT_QUOTE, private_key=one) for one in SECRETS]
     return DydxSimulator(market, FaultBoard(), accounts, clock_ns, block_ns=600 * NS_PER_MS)
 
 

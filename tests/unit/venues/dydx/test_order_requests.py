@@ -66,11 +66,14 @@ def test_each_type(request_: OrderRequest, lifetime: Lifetime, expected: tuple[i
 
 
 def test_what_dydx_has_not_is_refused_here() -> None:
-    """A resting reduce-only order, and market orders without a worst price."""
+    """A resting reduce-only order, market orders without a worst price, and types that it does not send."""
     with pytest.raises(ValueError, match="would rest"):
         make_order(ask(OrderType.LIMIT, is_reduce_only=True), BTC, INSTRUMENT, SUBACCOUNT, LIFETIME)
     for order_type in (OrderType.MARKET, OrderType.STOP_MARKET):
         with pytest.raises(ValueError, match="worst_px"):
+            make_order(ask(order_type), BTC, INSTRUMENT, SUBACCOUNT, LIFETIME)
+    for order_type in (OrderType.STOP_LIMIT, OrderType.MARKET_IF_TOUCHED, OrderType.LIMIT_IF_TOUCHED):
+        with pytest.raises(ValueError, match="not sent to dYdX"):
             make_order(ask(order_type), BTC, INSTRUMENT, SUBACCOUNT, LIFETIME)
 
 
