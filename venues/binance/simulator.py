@@ -226,8 +226,8 @@ class BinanceSimulator:
 
     async def _run(self) -> None:
         while True:
+            now_ns = self.world.now_ns()  # before: the market is then at least so far, also after a stall
             self.world.advance()
-            now_ns = self.world.now_ns()
             self._look_at_faults(now_ns)
             event_ms = (now_ns + self._skew_ns) // NS_PER_MS
             for kind, hub in self.hubs.items():
@@ -356,8 +356,8 @@ class BinanceSimulator:
     # Requests.
 
     async def _serve_request(self, request: web.Request) -> web.StreamResponse:
-        self.world.advance()
         now_ns = self.world.now_ns()
+        self.world.advance()
         view = self.board.view(VENUE, now_ns)
         venue_ms = (now_ns + view.clock_skew_ns) // NS_PER_MS
         kind = Market.SPOT if request.path.startswith(("/api/", "/sapi/")) else Market.USDM
