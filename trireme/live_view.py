@@ -34,7 +34,8 @@ class _Lines:
         """Print the headline, if it is time."""
         if time.monotonic() - self._shown_s >= LINE_EVERY_S or status.is_done:
             self._shown_s = time.monotonic()
-            print("\n".join([make_headline(status), *make_alert_lines(status)]), file=sys.stderr, flush=True)
+            lines = [make_headline(status), *make_health_lines(status), *make_alert_lines(status)]
+            print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 class _Screen:
@@ -60,14 +61,16 @@ def show_live() -> Iterator[View]:
 def make_headline(status: Status) -> str:
     """Return the session in one line."""
     governor, feed = status.governor, status.feed
-    span_ns = max(1, feed["ts_last_ns"] - feed["ts_first_ns"])
-    done_frac = max(0.0, (feed["ts_confirmed_ns"] - feed["ts_first_ns"]) / span_ns)
+    span_ns = feed["ts_last_ns"] - feed["ts_first_ns"]
+    done_frac = max(0.0, (feed["ts_confirmed_ns"] - feed["ts_first_ns"]) / span_ns) if span_ns > 0 else 0.0
+    done = f", {done_frac:.0%} done" if feed["ts_last_ns"] else ""  # else it ends when somebody ends it
     open_positions = sum(1 for slot in governor["slots"] if slot["qty_base"])
     latch = "" if governor["latch"] == "OK" else f", LATCHED by {governor['latch']}"
-    moment = format_ts_ms(feed["ts_confirmed_ns"] // 1_000_000) if feed["ts_confirmed_ns"] else "starting"
     away = f", away: {', '.join(status.away)}" if status.away else ""
+    if not feed["ts_confirmed_ns"]:
+        return f"starting{away}"
     return (
-        f"{moment} UTC, {done_frac:.0%} done, equity {governor['equity_quote']:,.2f}, {open_positions} open, "
+        f"{format_ts_ms(feed['ts_confirmed_ns'] // 1_000_000)} UTC{done}, equity {governor['equity_quote']:,.2f}, {open_positions} open, "
         f"{sum(governor['denials'].values())} denied{latch}{away}"
     )
 
@@ -83,6 +86,12 @@ def make_alert_lines(status: Status) -> list[str]:
         for alert in shown
     ]
     return [f"alerts: {'; '.join([*texts, *more])}"]
+
+
+def make_health_lines(status: Status) -> list[str]:
+    """Return a line for each venue that is unwell: nothing new is opened there, or on its data."""
+    parts = [part for part in (status.feed, *status.executors) if part.get("health")]
+    return [f"{part['name']} unwell: {'; '.join(part['health'])}" for part in parts]
 
 
 def render(status: Status) -> Group:
@@ -117,7 +126,7 @@ def render(status: Status) -> Group:
         positions,
         orders,
         Text(f"denied: {denied}"),
-        *(Text(line, style="bold red") for line in make_alert_lines(status)),
+        *(Text(line, style="bold red") for line in (*make_health_lines(status), *make_alert_lines(status))),
         Text(f"feed ahead of the governor by {lag_s:,.0f} s of market time", style="dim"),
     )
 

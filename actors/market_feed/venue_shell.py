@@ -168,6 +168,6 @@ class VenueFeedShell(Shell):
             "ts_first_ns": ts_first_ns,
             "ts_published_ns": ts_published_ns,
             "ts_confirmed_ns": self._ts_confirmed_ns,
-            "ts_last_ns": ts_first_ns + bars * interval_ns if bars and self._live else ts_published_ns,
+            "ts_last_ns": ts_first_ns + bars * interval_ns if bars and self._live else 0,  # 0: nobody knows
             "is_published": self._is_done,
         }
