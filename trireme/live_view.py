@@ -69,8 +69,9 @@ def make_headline(status: Status) -> str:
     away = f", away: {', '.join(status.away)}" if status.away else ""
     if not feed["ts_confirmed_ns"]:
         return f"starting{away}"
+    moment, equity_quote = format_ts_ms(feed["ts_confirmed_ns"] // 1_000_000), governor["equity_quote"]
     return (
-        f"{format_ts_ms(feed['ts_confirmed_ns'] // 1_000_000)} UTC{done}, equity {governor['equity_quote']:,.2f}, {open_positions} open, "
+        f"{moment} UTC{done}, equity {equity_quote:,.2f}, {open_positions} open, "
         f"{sum(governor['denials'].values())} denied{latch}{away}"
     )
 
