@@ -38,6 +38,7 @@ class MarketFeedMachine:
         self._ts_published_ns = 0
         self._ts_confirmed_ns = 0
         self._unconfirmed: deque[int] = deque()
+        self._is_live = False  # whether a close has been published that could be decided on
 
     @property
     def ts_published_ns(self) -> int:
@@ -77,6 +78,11 @@ class MarketFeedMachine:
                 text = f"gap in bars between {self._ts_published_ns} and {event.ts_close_ns}"
                 alert = Alert(Severity.WARNING, "feed.gap", text, ts_now_ns)
                 instructions += [Record(alert), Send(("herald",), alert)]
+        if event.is_history and self._is_live:
+            text = f"bars of {event.ts_close_ns} came too late: they are observed, nothing is decided on them"
+            alert = Alert(Severity.WARNING, "feed.late", text, ts_now_ns)
+            instructions += [Record(alert), Send(("herald",), alert)]
+        self._is_live = self._is_live or not event.is_history
         self._ts_published_ns = event.ts_close_ns
         if event.ts_close_ns > self._ts_confirmed_ns:  # else it is published again after a restart: nobody will answer
             self._unconfirmed.append(event.ts_close_ns)

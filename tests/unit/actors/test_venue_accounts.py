@@ -273,6 +273,9 @@ def test_the_feed_keeps_history_marked() -> None:
     feed = MarketFeedMachine(INTERVAL_NS, ("executor",))
     [sent] = list_sent(feed.handle(replace_history(make_closed(1)), 0), BarsClosed)
     assert sent.is_history
+    assert list_sent(feed.handle(make_closed(2), 0), Alert) == []
+    [alert] = list_sent(feed.handle(replace_history(make_closed(3)), 0), Alert)
+    assert alert.key == "feed.late"
 
 
 @pytest.mark.parametrize(
