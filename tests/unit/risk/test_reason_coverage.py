@@ -15,6 +15,7 @@ GOVERNOR = {
     Reason.UNMANAGED_POSITION,
     Reason.POSITION_OPEN,
     Reason.ORDER_IN_FLIGHT,
+    Reason.VENUE_UNHEALTHY,
 }
 BOOK_KEEPING = {"desk.py", "holding.py"}
 
