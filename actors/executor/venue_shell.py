@@ -118,8 +118,9 @@ class VenueExecutorShell(Shell):
             await asyncio.sleep(TICK_S)
             ts_now_ns = time.time_ns()
             health = self._client.check_health(ts_now_ns)
-            if health != self._health:
-                self._health = health
+            is_news = len(health) != len(self._health)  # the words may hold an age that changes with every look
+            self._health = health
+            if is_news:
                 await self._hear(VenueHealth(health, ts_now_ns))
             if self.machine.is_waiting:
                 await self._hear(Tick(ts_heard_ns=ts_now_ns))
