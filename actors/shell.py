@@ -9,7 +9,7 @@ nothing at the other end), and its lanes go on exactly where the journal ends.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,6 +218,16 @@ class Shell:
             self._durable_seq = max(self._durable_seq, writer_seq)
             self._durable.notify_all()
         await self._flush_journal()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # Work beside the lanes. If it ends by an error, that is the actor's failure: it never stops unnoticed.
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._note_end)
+        return task
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = f"{type(error).__name__}: {error}"
 
     def _on_lane_event(self, event: LaneEvent) -> None:
         # What a lane lost or refused is never passed over in silence: the live table and the supervisor see it.

@@ -75,7 +75,7 @@ class VenueExecutorShell(Shell):
             await self._hear_venue(await client.fetch_fills(self._ts_fills_from_ns))
             for request in known:  # of an earlier life: what became of it meanwhile
                 await self._hear(self._report(await client.resolve(request.client_order_id)))
-            self._tasks = [asyncio.create_task(self._listen_to_venue()), asyncio.create_task(self._watch())]
+            self._tasks = [self._begin(self._listen_to_venue()), self._begin(self._watch())]
 
     async def _prepare(self, client: TradingClient) -> None:
         if self.machine.is_untouched:
@@ -132,11 +132,7 @@ class VenueExecutorShell(Shell):
     async def _hear(self, message: Message) -> None:
         assert self._journal is not None
         self._heard_count += 1
-        try:
-            await self.hear(Heard(VENUE_LANE, self._journal.epoch, self._heard_count, message))
-        except Exception as error:
-            self._failure = f"{type(error).__name__}: {error}"  # the session ends on it
-            raise
+        await self.hear(Heard(VENUE_LANE, self._journal.epoch, self._heard_count, message))
 
     async def _perform(self, instruction: Any) -> Message | None:
         if isinstance(instruction, VenueInstruction):

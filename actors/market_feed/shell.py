@@ -34,7 +34,7 @@ class MarketFeedShell(Shell):
     async def run(self) -> None:
         """Begin to publish, in the background."""
         if self._task is None:
-            self._task = asyncio.create_task(self._publish(), name="publish")
+            self._task = self._begin(self._publish())
 
     async def close(self) -> None:
         """Stop publishing, then as every shell."""

@@ -30,7 +30,7 @@ class VenueFeedShell(Shell):
         self._joiner = CloseJoiner(source)
         self._data_ids = tuple(dict.fromkeys(source.data_ids))
         self._client: MarketDataClient | None = None
-        self._seen: asyncio.Queue[BarSeen | None] = asyncio.Queue()
+        self._seen: asyncio.Queue[BarSeen] = asyncio.Queue()
         self._live: list[BarsClosed] = []  # those that could be decided on
         self._ts_confirmed_ns = 0
         self._room = asyncio.Event()
@@ -56,7 +56,7 @@ class VenueFeedShell(Shell):
                 await client.close()
                 raise
             self._client = client
-            self._tasks = [asyncio.create_task(self._publish(client)), asyncio.create_task(self._watch(client))]
+            self._tasks = [self._begin(self._publish(client)), self._begin(self._watch(client))]
 
     async def close(self) -> None:
         """Let go of the venue, then as every shell."""
@@ -76,23 +76,18 @@ class VenueFeedShell(Shell):
             self._seen.put_nowait(event)
 
     async def _publish(self, client: MarketDataClient) -> None:
-        try:
-            self._joiner.skip_to(self.machine.ts_published_ns)
-            await self._fetch(client, self._joiner.count_missing(time.time_ns()) or self._source.history)
-            while not self._is_done:
-                for closed in self._joiner.take(time.time_ns(), bool(self._health)):
-                    while not self.machine.is_open:
-                        self._room.clear()
-                        await self._room.wait()
-                    await self._hear_market(closed)
-                    if self._is_done:
-                        return
-                seen = await self._seen.get()
-                if seen is not None:
-                    self._joiner.offer(seen.instrument_id, seen.bar)
-        except Exception as error:
-            self._failure = f"{type(error).__name__}: {error}"  # the session ends on it
-            raise
+        self._joiner.skip_to(self.machine.ts_published_ns)
+        await self._fetch(client, self._joiner.count_missing(time.time_ns()) or self._source.history)
+        while not self._is_done:
+            for closed in self._joiner.take(time.time_ns(), bool(self._health)):
+                while not self.machine.is_open:
+                    self._room.clear()
+                    await self._room.wait()
+                await self._hear_market(closed)
+                if self._is_done:
+                    return
+            seen = await self._seen.get()
+            self._joiner.offer(seen.instrument_id, seen.bar)
 
     async def _fetch(self, client: MarketDataClient, count: int) -> None:
         for name in self._data_ids:
